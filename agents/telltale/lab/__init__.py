@@ -1,0 +1,1 @@
+"""Offline work: planted edits and the bench, evaluation, training of the small models."""

@@ -1,0 +1,71 @@
+"""What a stage is: from a batch of events to one outcome per event.
+
+In: ``Item``s (event, envelope, whatever ``prepare`` made of them). Out: one ``Outcome`` an item, in
+order. ``process`` raises ``DependencyAway`` when a server does not answer (the partition waits);
+anything else it raises is taken as a failure of the batch, whose events are then tried one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from telltale.events import Envelope, Event
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Item(Generic[E]):
+    """One event with its CloudEvents attributes and what ``prepare`` returned for it."""
+
+    event: E
+    envelope: Envelope
+    prepared: object = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The event is finished; ``events`` go out on the topics of their types (record sends none)."""
+
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """This event could not be finished; it is tried again, then dead with this error."""
+
+    error: Exception
+
+
+Outcome = Answered | Failed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """At most ``max_events`` events, or what has come within ``max_wait_s`` of the first."""
+
+    max_events: int = 1
+    max_wait_s: float = 0.02
+
+
+class Stage(Protocol):
+    """A stage. ``name`` is a verb; ``version`` changes whenever its answers would."""
+
+    name: str
+    version: str
+    reads: tuple[type[Event], ...]
+    batch: Batch
+
+    def open(self) -> None:
+        """Load weights and connect; called once, in the thread that will call ``process``."""
+
+    def prepare(self, item: Item[Event]) -> object:
+        """CPU work for one event (read and decode a picture), overlapped with ``process``."""
+
+    def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
+        """One outcome an item, in order. Always called from one and the same thread."""
+
+    def close(self) -> None:
+        """Release what ``open`` took."""

@@ -254,6 +254,7 @@ class ImageUploaded(Event):
         description="https: address, or telltale:sha256/<hash> in the store",
     )
     context: dict[str, str] = Field(default_factory=dict, description="carried along, never judged")
+    replay_id: str | None = Field(None, description="set on events made by a replay")
 
 
 class _Admitted(Event):

@@ -73,6 +73,8 @@ class Judge(Protocol):
     """
 
     revision: str
+    crop_px: int
+    """Side of the square region crops it is given."""
 
     def judge(self, questions: Sequence[Question]) -> list[Judgment]:
         """One judgment a question, in order."""

@@ -1,0 +1,86 @@
+"""judge: ask the multimodal model for claims and a judgment, given the picture and its cues.
+
+In: ``CuesRetrieved``. Out: ``JudgmentMade``, also when the model answers nonsense, late or not at
+all: then the judgment's status says so, and verify makes the verdict inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from telltale.cues import Cue
+from telltale.events import CuesRetrieved, Event, Judgment, JudgmentMade
+from telltale.models import Judge, Question
+from telltale.regions import Pixels, crop
+from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.reading import PictureReader
+
+
+class JudgeStage:
+    """Asks one question a picture."""
+
+    name = "judge"
+    version = "1"
+    reads: tuple[type[Event], ...] = (CuesRetrieved,)
+
+    def __init__(
+        self,
+        judge: Judge,
+        cues: Mapping[str, Cue],
+        reader: PictureReader,
+        batch: Batch,
+        language: str = "en",
+    ) -> None:
+        self._judge, self._cues, self._reader = judge, cues, reader
+        self.batch, self._language = batch, language
+
+    def open(self) -> None:
+        """The model is given, loaded."""
+
+    def prepare(self, item: Item[Event]) -> Question:
+        """Decode the picture and cut the crops that the model may look at."""
+        event = cast(CuesRetrieved, item.event)
+        pixels = self._reader.pixels(event.image.sha256)
+        return question(event, pixels, self._cues, self._judge.crop_px, self._language)
+
+    def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
+        """Ask about those pictures for which something was retrieved."""
+        asked = [i for i in items if cast(Question, i.prepared).asked]
+        answers = self._judge.judge([cast(Question, i.prepared) for i in asked]) if asked else []
+        by_item = {id(i): a for i, a in zip(asked, answers, strict=True)}
+        nothing = Judgment(
+            status="not_asked",
+            reason="no cue fits a region of this picture",
+            judge=self._judge.revision,
+        )
+        return [
+            Answered((
+                JudgmentMade(**cast(CuesRetrieved, i.event).model_dump(), judgment=by_item.get(id(i), nothing)),
+            ))
+            for i in items
+        ]  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
+
+
+def question(
+    event: CuesRetrieved, pixels: Pixels, cues: Mapping[str, Cue], crop_px: int, language: str
+) -> Question:
+    """What to ask about one picture; cues that this corpus no longer has are left out."""
+    regions = {r.region_id: r.geometry() for r in event.detection.regions}
+    asked = tuple(
+        (cues[c.cue_id], c.region_id)
+        for c in event.retrieval.candidates
+        if c.cue_id in cues and c.region_id in regions
+    )
+    unique = tuple(dict.fromkeys((cue.cue_id, region) for cue, region in asked))
+    return Question(
+        image_id=event.image_id,
+        pixels=pixels,
+        regions=tuple(regions.values()),
+        crops={r: crop(pixels, regions[r].box_px, crop_px) for _, r in unique},
+        asked=tuple((cues[c], r) for c, r in unique),
+        language=language,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from telltale.cues import Cue
-from telltale.events import CuesRetrieved, Event, Judgment, JudgmentMade
+from telltale.events import Claim, CuesRetrieved, Event, Judgment, JudgmentMade, Region
 from telltale.models import Judge, Question
 from telltale.regions import Pixels, crop
 from telltale.stages.contract import Answered, Batch, Item, Outcome
@@ -83,4 +83,28 @@ def question(
         crops={r: crop(pixels, regions[r].box_px, crop_px) for _, r in unique},
         asked=tuple((cues[c], r) for c, r in unique),
         language=language,
+    )
+
+
+def ask_alone(judge: Judge, claim: Claim, cue: Cue, region: Region, pixels: Pixels) -> Claim:
+    """Check a claim by asking again about this one cue, with nothing else to suggest an answer.
+
+    Same polarity: supported; the other: contradicted; no readable answer: undecidable.
+    """
+    place = region.geometry()
+    alone = Question(
+        image_id=claim.claim_id,
+        pixels=pixels,
+        regions=(place,),
+        crops={place.region_id: crop(pixels, place.box_px, judge.crop_px)},
+        asked=((cue, place.region_id),),
+    )
+    answer = judge.judge([alone])[0]
+    said = [c for c in answer.claims if c.cue_id == cue.cue_id] if answer.status == "ok" else []
+    if not said:
+        return claim
+    agrees = said[0].polarity == claim.polarity
+    there = said[0].confidence if said[0].polarity == "artifact" else 1 - said[0].confidence
+    return claim.model_copy(
+        update={"status": "supported" if agrees else "contradicted", "probability": round(there, 4)}
     )

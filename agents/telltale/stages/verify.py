@@ -1,0 +1,229 @@
+"""verify: test every claim against the picture, calibrate, issue the verdict.
+
+In: ``JudgmentMade``. Out: ``VerdictIssued``. A judgment that could not be had, an uncalibrated
+encoder or a picture without a face that can be read makes the verdict inconclusive, with its
+reason; nothing becomes authentic by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from telltale import __version__
+from telltale.cues import Cue
+from telltale.errors import EventFailed
+from telltale.events import (
+    Claim,
+    Event,
+    JudgmentMade,
+    Profile,
+    Provenance,
+    Region,
+    Verdict,
+    VerdictIssued,
+    VerdictLabel,
+)
+from telltale.models import Judge
+from telltale.policy import Policy, PolicyFile
+from telltale.regions import Pixels
+from telltale.stages.claims import ClaimChecker, Stated
+from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome
+from telltale.stages.embedding import RegionEmbedder, Vector
+from telltale.stages.judge import ask_alone
+from telltale.stages.reading import PictureReader
+
+
+class Verify:
+    """Checks claims and concludes."""
+
+    name = "verify"
+    version = "1"
+    reads: tuple[type[Event], ...] = (JudgmentMade,)
+
+    def __init__(
+        self,
+        checker: ClaimChecker,
+        embedder: RegionEmbedder,
+        reader: PictureReader,
+        cues: Mapping[str, Cue],
+        policy: PolicyFile,
+        profile: Profile,
+        batch: Batch,
+        stages: Mapping[str, str],
+        asker: Judge | None = None,
+    ) -> None:
+        self._checker, self._embedder, self._reader = checker, embedder, reader
+        self._cues, self._policy, self._profile = cues, policy, profile
+        self.batch, self._stages, self._asker = batch, dict(stages), asker
+
+    def open(self) -> None:
+        """The models are given, loaded."""
+
+    def prepare(self, item: Item[Event]) -> Pixels:
+        """Read and decode; measurements and uncached crops need the pixels."""
+        return self._reader.pixels(cast(JudgmentMade, item.event).image.sha256)
+
+    def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
+        """All regions of the batch in one look-up, then claim by claim."""
+        events = [cast(JudgmentMade, i.event) for i in items]
+        pixels = {
+            e.image.sha256: cast(Pixels, i.prepared) for e, i in zip(events, items, strict=True)
+        }
+        vectors = self._embedder.embed(
+            [(e.image.sha256, r) for e in events for r in e.detection.regions], pixels
+        )
+        return [self._outcome(e, vectors, pixels[e.image.sha256]) for e in events]
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
+
+    def _outcome(
+        self, event: JudgmentMade, vectors: Mapping[str, Vector], pixels: Pixels
+    ) -> Outcome:
+        try:
+            verdict = self.verdict(event, vectors, pixels)
+        except (EventFailed, KeyError, ValueError) as error:
+            return Failed(error)
+        return Answered((VerdictIssued(**event.model_dump(), verdict=verdict),))
+
+    def verdict(
+        self, event: JudgmentMade, vectors: Mapping[str, Vector], pixels: Pixels
+    ) -> Verdict:
+        """What is concluded about one picture."""
+        policy = self._policy.current()
+        # the keys this encoder would give: a replay under another encoder embeds anew
+        regions = {
+            r.region_id: r.model_copy(
+                update={"embedding_keys": self._embedder.keys(event.image.sha256, r.box_px)}
+            )
+            for r in event.detection.regions
+        }
+        claims = self._claims(event, regions, vectors, pixels)
+        features = self.features(event, claims, regions, vectors, pixels)
+        calibration = self._checker.calibration
+        probability = round(calibration.image_probability(features), 4) if calibration else 0.5
+        reasons = self._reasons(event, claims)
+        label = _label(probability, reasons, claims, policy)
+        if label == "inconclusive" and not reasons:
+            reasons = ("between_thresholds",)
+        return Verdict(
+            verdict=label,
+            probability=probability,
+            reliability=_reliability(claims),
+            action=policy.actions[label],
+            reasons=reasons,
+            explanation=_sentence(label, probability, claims, reasons),
+            claims=claims,
+            provenance=Provenance(
+                profile=self._profile,
+                detector=event.detection.detector,
+                encoder=self._embedder.encoder.revision,
+                judge=event.judgment.judge,
+                corpus=event.retrieval.corpus,
+                calibration=calibration.revision if calibration else None,
+                policy=policy.version,
+                telltale=__version__,
+                stages=self._stages,
+                replay_id=event.replay_id,
+            ),
+        )
+
+    def features(
+        self,
+        event: JudgmentMade,
+        claims: Sequence[Claim],
+        regions: Mapping[str, Region],
+        vectors: Mapping[str, Vector],
+        pixels: Pixels,
+    ) -> dict[str, float]:
+        """The evidence of one picture as numbers; what calibration weighs.
+
+        ``top_z`` and ``mean_z``: over every cue retrieved, where this encoder can be trusted.
+        ``judge``: the model's confidence, signed by its verdict. ``supported``: artifact claims
+        borne out, at most 3.
+        """
+        asked = {
+            (c.cue_id, c.region_id)
+            for c in event.retrieval.candidates
+            if c.cue_id in self._cues and c.region_id in regions
+        }
+        zs = [
+            z
+            for cue_id, region_id in sorted(asked)
+            if self._checker.trusted(self._cues[cue_id])
+            and (z := self._checker.z(self._cues[cue_id], regions[region_id], vectors, pixels))
+            is not None
+        ]
+        sign = {"manipulated": 1.0, "authentic": -1.0, "inconclusive": 0.0}[event.judgment.verdict]
+        borne_out = sum(c.status == "supported" and c.polarity == "artifact" for c in claims)
+        return {
+            "top_z": max(zs, default=0.0),
+            "mean_z": sum(zs) / len(zs) if zs else 0.0,
+            "judge": sign * event.judgment.confidence,
+            "supported": float(min(borne_out, 3)),
+        }
+
+    def _claims(
+        self,
+        event: JudgmentMade,
+        regions: Mapping[str, Region],
+        vectors: Mapping[str, Vector],
+        pixels: Pixels,
+    ) -> tuple[Claim, ...]:
+        documents = {(c.cue_id, c.region_id): c.documents for c in event.retrieval.candidates}
+        claims = []
+        for claim in event.judgment.claims:
+            if claim.cue_id not in self._cues or claim.region_id not in regions:
+                continue  # a cue withdrawn since, or a region that is not there: nothing to check
+            stated = Stated(
+                self._cues[claim.cue_id], claim.region_id, claim.polarity, claim.sentence,
+                claim.confidence, documents.get((claim.cue_id, claim.region_id), ()),
+            )  # fmt: skip
+            checked = self._checker.check(stated, regions, vectors, pixels)
+            if stated.cue.verifier == "ask" and self._asker is not None:
+                checked = ask_alone(
+                    self._asker, checked, stated.cue, regions[claim.region_id], pixels
+                )
+            claims.append(checked)
+        return tuple(claims)
+
+    def _reasons(self, event: JudgmentMade, claims: Sequence[Claim]) -> tuple[str, ...]:
+        """Codes of what stands in the way of a verdict."""
+        reasons = []
+        if event.judgment.status != "ok":
+            reasons.append(f"judge_{event.judgment.status}")
+        if self._checker.calibration is None:
+            reasons.append("uncalibrated")
+        if not any(r.type == "face" for r in event.detection.regions) and not any(
+            c.status == "supported" for c in claims
+        ):
+            reasons.append("faces_too_small" if event.detection.faces_found else "no_face")
+        return tuple(reasons)
+
+
+def _label(
+    probability: float, reasons: Sequence[str], claims: Sequence[Claim], policy: Policy
+) -> VerdictLabel:
+    if reasons:
+        return "inconclusive"
+    if probability >= policy.manipulated_from:
+        # a verdict that no checked claim stands behind is an opinion
+        borne_out = any(c.polarity == "artifact" and c.status != "contradicted" for c in claims)
+        return "manipulated" if borne_out else "inconclusive"
+    return "authentic" if probability < policy.authentic_below else "inconclusive"
+
+
+def _reliability(claims: Sequence[Claim]) -> float | None:
+    return round(sum(c.status == "supported" for c in claims) / len(claims), 4) if claims else None
+
+
+def _sentence(
+    label: VerdictLabel, probability: float, claims: Sequence[Claim], reasons: Sequence[str]
+) -> str:
+    borne_out = sum(c.status == "supported" for c in claims)
+    because = f" because of {', '.join(reasons)}" if reasons else ""
+    return (
+        f"{label.capitalize()}{because}: probability of manipulation {probability:.2f}, "
+        f"{borne_out} of {len(claims)} claims borne out by the picture."
+    )

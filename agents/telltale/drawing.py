@@ -1,0 +1,73 @@
+"""Pictures for people: saliency over a crop, regions and claims over the whole.
+
+In: pixels (H x W x 3 uint8), heat (h x w float 0 to 1), regions and claims. Out: PNG bytes, the
+same for the same input.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from telltale.events import Claim, Region
+from telltale.regions import Pixels
+
+# Perceptually ordered from dark to light (the inferno map at five even steps), readable by the
+# colour-blind and in print.
+STOPS = np.array(
+    [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64
+)
+COLOURS = {"supported": "#d1495b", "contradicted": "#2e7d32", "undecidable": "#e0a100"}
+OVERVIEW_PX = 900
+MAP_PX = 384
+
+
+def heat_over(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
+    """The heat laid over the crop; transparent where it is nought."""
+    base = Image.fromarray(pixels).resize((MAP_PX, MAP_PX), Image.Resampling.BICUBIC)
+    grey = np.asarray(base.convert("L"), np.float64)[..., None].repeat(3, axis=2)
+    scaled = Image.fromarray(np.float32(heat)).resize((MAP_PX, MAP_PX), Image.Resampling.BILINEAR)
+    strength = np.clip(np.asarray(scaled, np.float64), 0, 1)
+    at = strength * (len(STOPS) - 1)
+    low = np.minimum(at.astype(int), len(STOPS) - 2)
+    share = (at - low)[..., None]
+    colour = STOPS[low] * (1 - share) + STOPS[low + 1] * share
+    opacity = 0.75 * strength[..., None] ** 0.7
+    return _png(Image.fromarray((grey * (1 - opacity) + colour * opacity).astype(np.uint8)))
+
+
+def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim]) -> bytes:
+    """The picture with its regions; those with claims in the colour of the claim's status."""
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, OVERVIEW_PX / max(height, width))
+    picture = Image.fromarray(pixels).resize(
+        (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    )
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(14)
+    claimed = {c.region_id: c for c in claims}
+    for region in regions:
+        if region.type == "image" or (region.face is None and region.region_id not in claimed):
+            continue
+        claim = claimed.get(region.region_id)
+        if claim is None and region.type not in ("face", "eye", "nose", "mouth", "ear"):
+            continue
+        colour = COLOURS[claim.status] if claim else "#9fb3c8"
+        box = tuple(v * shrink for v in region.box_px)
+        draw.rectangle(box, outline=colour, width=3 if claim else 1)
+        if claim:
+            label = f"{claim.cue_id} {claim.probability:.2f}"
+            at = (max(0, box[0]), max(0, box[1] - 17))
+            draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)
+            draw.text(at, label, fill="white", font=font)
+    return _png(picture)
+
+
+def _png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    return out.getvalue()

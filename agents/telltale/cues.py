@@ -95,7 +95,8 @@ class Cue(_Record):
     """Something that can be seen in one region type and gives a manipulation away.
 
     ``natural`` describes what an untouched picture shows in the same place, positively.
-    ``weight`` (0 to 1) says how often studies of annotated real fakes report the cue.
+    ``weight`` (0 to 1) ranks how often studies of annotated real fakes report the cue: the
+    editors' reading of the documents, no measured rate.
     """
 
     cue_id: str = Field(pattern=r"^[a-z]+\.[a-z_]+$", description="<cue region>.<slug>")

@@ -1,0 +1,37 @@
+"""What the methods need of open_clip's VisionTransformer: its last block, and grids of tokens.
+
+In: the image tower. Out: modules and reshaped tensors. Raises ``UsageError`` for a tower that is
+not a plain vision transformer, as these methods have no meaning there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from telltale.errors import UsageError
+
+
+def last_norm(visual: torch.nn.Module) -> torch.nn.Module:
+    """The layer norm before the last block: after it only the class token gets gradient."""
+    return blocks(visual)[-1].ln_1
+
+
+def blocks(visual: torch.nn.Module) -> torch.nn.ModuleList:
+    """The transformer's residual attention blocks."""
+    transformer = getattr(visual, "transformer", None)
+    found = getattr(transformer, "resblocks", None)
+    if not isinstance(found, torch.nn.ModuleList):
+        raise UsageError(
+            f"{type(visual).__name__} has no residual attention blocks; "
+            "saliency maps need a ViT image tower, choose one with TELLTALE_ENCODER_MODEL"
+        )
+    return found
+
+
+def patch_grid(tokens: torch.Tensor) -> torch.Tensor:
+    """n x (1 + h*w) x c tokens, class token first, to n x c x h x w."""
+    count, length, width = tokens.shape
+    side = math.isqrt(length - 1)
+    return tokens[:, 1:].transpose(1, 2).reshape(count, width, side, side)

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes the virtual environment $1 with the fastest installer at hand: uv, from the PATH or from
+# the package registry; pip where uv cannot be had. Versions are those of constraints.txt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))'; then
+  echo "telltale needs Python 3.11 or 3.12; $("$python" --version) was found. Set PYTHON=/path/to/python3.11" >&2
+  exit 2
+fi
+if [ ! -x "$venv/bin/python" ]; then
+  if ! "$python" -m venv "$venv"; then
+    echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2
+    exit 2
+  fi
+fi
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && uv="$venv/bin/uv" || true
+fi
+if [ -n "$uv" ]; then
+  echo "installing with $("$uv" --version)"
+  "$uv" pip install --quiet --python "$venv/bin/python" --constraint constraints.txt --editable '.[dev]'
+else
+  echo "uv cannot be had here; installing with pip, which takes some minutes longer"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+fi

@@ -185,6 +185,10 @@ class Settings(BaseSettings):
         None,
         description="YAML of thresholds and actions, reread when it changes; unset means the shipped one",
     )
+    calibration_file: Path | None = Field(
+        None,
+        description="calibration made by 'telltale lab calibrate'; unset means the shipped one (mini) or <home>/calibration.json",
+    )
     cues_dir: Path | None = Field(
         None, description="folder of cue YAML files; unset means the shipped ones"
     )

@@ -1,0 +1,259 @@
+"""Wires everything: settings in, stages and stores out. Nothing happens on import.
+
+Each part is made when first asked for, and once: a worker of one stage loads only what that stage
+needs. Raises ``UsageError`` for a server that is neither running here nor named in the settings, and
+``WeightsMissing`` for weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from telltale.cues import Cue, load_cues, load_documents
+from telltale.errors import UsageError
+from telltale.events import ImageUploaded, Region, VerdictIssued
+from telltale.fetching import FetchLimits
+from telltale.models import Detector, Encoder, Explainer, Judge
+from telltale.pictures import Limits
+from telltale.policy import PolicyFile
+from telltale.policy.calibration import Calibration, load_calibration
+from telltale.settings import Settings
+from telltale.stack import Endpoints, read_endpoints
+from telltale.stages.claims import ClaimChecker
+from telltale.stages.contract import Batch, Stage
+from telltale.stages.detect import Detect
+from telltale.stages.embedding import RegionEmbedder, Vector
+from telltale.stages.explain import Explain
+from telltale.stages.intake import Intake
+from telltale.stages.judge import JudgeStage
+from telltale.stages.reading import PictureReader
+from telltale.stages.record import Record
+from telltale.stages.retrieve import Retrieve
+from telltale.stages.verify import Verify
+from telltale.stores.cues import CueStore
+from telltale.stores.embeddings import EmbeddingCache
+from telltale.stores.images import ImageStore
+from telltale.stores.verdicts import VerdictStore
+
+STAGES = ("intake", "detect", "retrieve", "judge", "verify", "explain", "record")
+
+
+def connected(settings: Settings) -> Settings:
+    """The settings with the embedded stack's endpoints where none were given.
+
+    Raises ``UsageError`` when a server is neither named nor running here.
+    """
+    given = (settings.kafka_bootstrap, settings.postgres_dsn, settings.redis_url)
+    if all(given):
+        return settings
+    endpoints = read_endpoints(settings.home)
+    if endpoints is None:
+        names = ("TELLTALE_KAFKA_BOOTSTRAP", "TELLTALE_POSTGRES_DSN", "TELLTALE_REDIS_URL")
+        missing = ", ".join(n for n, value in zip(names, given, strict=True) if not value)
+        raise UsageError(
+            f"no servers run under {settings.home}; start them with 'telltale up' or set {missing}"
+        )
+    return settings.model_copy(
+        update={
+            "kafka_bootstrap": settings.kafka_bootstrap or endpoints.kafka_bootstrap,
+            "postgres_dsn": settings.postgres_dsn or endpoints.postgres_dsn,
+            "redis_url": settings.redis_url or endpoints.redis_url,
+        }
+    )
+
+
+def weights_folder() -> Path:
+    """The folder of the mini weights inside the package."""
+    return Path(str(resources.files("telltale"))) / "data" / "weights" / "mini"
+
+
+class Wiring:
+    """Everything, made on demand."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.given = settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Connected settings."""
+        return connected(self.given)
+
+    @cached_property
+    def endpoints(self) -> Endpoints | None:
+        """The embedded stack, if it runs here."""
+        return read_endpoints(self.given.home)
+
+    @property
+    def postgres_dsn(self) -> str:
+        """Where PostgreSQL is."""
+        assert self.settings.postgres_dsn is not None  # connected
+        return self.settings.postgres_dsn
+
+    @cached_property
+    def blobs(self) -> ImageStore:
+        """The image store."""
+        return ImageStore(self.given.images_root, self.given.images_options)
+
+    @cached_property
+    def reader(self) -> PictureReader:
+        """Decoded pictures, shared by the stages of this process."""
+        return PictureReader(self.blobs)
+
+    @cached_property
+    def cues(self) -> dict[str, Cue]:
+        """The cue corpus by id."""
+        return {c.cue_id: c for c in load_cues(self.given.cues_dir)}
+
+    @cached_property
+    def policy(self) -> PolicyFile:
+        """Thresholds and actions."""
+        return PolicyFile(self.given.policy_file)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """YOLO."""
+        from telltale.models.yolo import load_detector
+
+        return load_detector(self.given)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """CLIP."""
+        return self._clip
+
+    @cached_property
+    def _clip(self):  # type: ignore[no-untyped-def]  # ClipEncoder; named, it would import torch here
+        from telltale.models.clip import load_encoder
+
+        return load_encoder(self.given)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The multimodal model, in process or at an endpoint."""
+        from telltale.models.lmm import load_judge
+
+        return load_judge(self.given)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Saliency over the encoder's image tower."""
+        from telltale.models.cam import ClipExplainer
+
+        return ClipExplainer(self._clip)
+
+    @cached_property
+    def embedder(self) -> RegionEmbedder:
+        """Region embeddings, cached in Redis."""
+        assert self.settings.redis_url is not None  # connected
+        cache = EmbeddingCache(
+            self.settings.redis_url, self.given.embeddings_ttl_s, self.given.redis_timeout_s
+        )
+        return RegionEmbedder(self.encoder, cache, self.reader)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration made for this encoder, or None; the verdicts then say 'uncalibrated'."""
+        default = (
+            weights_folder() / "calibration.json"
+            if self.given.profile == "mini"
+            else self.given.home / "calibration.json"
+        )
+        found = load_calibration(self.given.calibration_file or default)
+        return found if found and found.encoder == self.encoder.revision else None
+
+    @cached_property
+    def checker(self) -> ClaimChecker:
+        """Checks claims with this encoder and its calibration."""
+        return ClaimChecker(self.encoder, list(self.cues.values()), self.calibration)
+
+    @cached_property
+    def cue_store(self) -> CueStore:
+        """Cues and exemplars in PostgreSQL."""
+        return CueStore(self.postgres_dsn)
+
+    @cached_property
+    def verdict_store(self) -> VerdictStore:
+        """Verdicts in PostgreSQL."""
+        return VerdictStore(self.postgres_dsn)
+
+    def load_cues(self) -> bool:
+        """Bring the cue table up to the corpus and encoder in use; whether anything changed."""
+        return self.cue_store.load(
+            list(self.cues.values()), load_documents(self.given.cues_dir), self.encoder
+        )
+
+    def stage(self, name: str) -> Stage:
+        """One stage by its name. Raises ``UsageError`` for a name that is none."""
+        makers: dict[str, Callable[[], Stage]] = {
+            "intake": self._intake,
+            "detect": lambda: Detect(
+                self.detector, self.embedder, self.reader, self.policy, self._batch
+            ),
+            "retrieve": self._retrieve,
+            "judge": lambda: JudgeStage(
+                self.judge, self.cues, self.reader, self._batch, self.given.language
+            ),
+            "verify": self.verify,
+            "explain": lambda: Explain(
+                self.explainer,
+                self.encoder,
+                self.cues,
+                self.reader,
+                self.blobs,
+                self.policy,
+                self._batch,
+            ),
+            "record": lambda: Record(self.verdict_store),
+        }
+        if name not in makers:
+            raise UsageError(f"no stage {name!r}; the stages are {', '.join(STAGES)}")
+        return makers[name]()
+
+    def verify(self) -> Verify:
+        """The stage that checks claims; asks the judge again only for cues that need it."""
+        return Verify(
+            self.checker, self.embedder, self.reader, self.cues, self.policy, self.given.profile,
+            self._batch, self.stage_versions, self.judge,
+        )  # fmt: skip
+
+    @property
+    def stage_versions(self) -> dict[str, str]:
+        """Version of every stage, as a verdict names them."""
+        kinds = (Intake, Detect, Retrieve, JudgeStage, Verify)
+        return {k.name: k.version for k in kinds}
+
+    @property
+    def _batch(self) -> Batch:
+        return Batch(self.given.batch_events, self.given.batch_wait_ms / 1000)
+
+    def _intake(self) -> Stage:
+        given = self.given
+        fetch = FetchLimits(
+            given.fetch_schemes, given.fetch_allow_hosts, given.fetch_timeout_s,
+            given.fetch_max_bytes, given.fetch_max_redirects,
+        )  # fmt: skip
+        limits = Limits(given.image_max_px, given.image_max_side_px, given.image_min_side_px)
+        return Intake(self.blobs, fetch, limits, self.policy, given.profile, self._near_duplicate)
+
+    def _near_duplicate(self, upload: ImageUploaded, phash: str, bits: int) -> VerdictIssued | None:
+        return self.verdict_store.near_duplicate(phash, bits, before=upload.uploaded_at)
+
+    def _retrieve(self) -> Stage:
+        return Retrieve(self.cue_store, self._vector, self.policy, self.embedder, self._batch)
+
+    def _vector(self, sha256: str, region: Region) -> dict[str, Vector]:
+        return self.embedder.embed([(sha256, region)])
+
+
+def build_stages(settings: Settings, names: Sequence[str] = STAGES) -> list[Stage]:
+    """The stages of a worker, sharing what they can."""
+    wiring = Wiring(settings)
+    return [wiring.stage(name) for name in names]
+
+
+def build_encoder(settings: Settings) -> Encoder:
+    """The encoder of the profile in use."""
+    return Wiring(settings).encoder

@@ -10,7 +10,7 @@ Wang et al., "AMBER" 2023, applied to cues); F0.5 weighs the claims' precision o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,10 +169,3 @@ def _row(sample: Labelled, judged: Judged) -> tuple[float, str, float, float, fl
         float(false),
         float(len(named)),
     )
-
-
-def yes_rates(samples: Iterable[Labelled], o: Outcomes) -> dict[str, float]:
-    """Share said to be manipulated, by strength of the edit (0 for untouched pictures)."""
-    strengths = np.array([s.strength or 0.0 for s in samples])
-    said = o.said == "manipulated"
-    return {f"{s:g}": round(float(said[strengths == s].mean()), 4) for s in np.unique(strengths)}

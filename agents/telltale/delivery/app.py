@@ -1,0 +1,216 @@
+"""One Faust app a stage, with the settings under which nothing is lost.
+
+In: a stage, ``Settings``, and what the process shares (metrics, tracing). Out: ``StageApp``, whose
+agent takes raw bytes and hands them to a ``Lane``. Everything Faust-specific that delivery relies
+on is in this file, ``hold.py`` and ``marks.py``; the rules behind the settings are in
+``docs/delivery.md``. Raises ``UsageError`` when no broker is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+import structlog
+from faust.transport.drivers import aiokafka as driver
+
+from telltale.delivery import kafka
+from telltale.delivery.backoff import away_pause_s
+from telltale.delivery.deadletter import HEADROOM_BYTES
+from telltale.delivery.flood import Flood
+from telltale.delivery.hold import Hold
+from telltale.delivery.lane import Lane, Prepare, ahead
+from telltale.delivery.marks import Marks
+from telltale.delivery.metrics import Metrics
+from telltale.delivery.sending import Sender
+from telltale.delivery.settle import Settle
+from telltale.delivery.state import State
+from telltale.delivery.tracing import Tracing
+from telltale.errors import DependencyAway
+from telltale.events import Event
+from telltale.settings import Settings
+from telltale.stages.contract import Item, Outcome, Stage
+
+MESSAGE_BYTES = 1024 * 1024  # the broker's default limit on a message
+PREPARERS = 2  # decoding pictures releases the interpreter lock; more only wait for it
+HOUR_S = 3600.0
+
+log = structlog.get_logger()
+
+
+class _Producer(driver.Producer):  # type: ignore[misc]
+    """Idempotent: what the client sends again by itself arrives once, and in order."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class StageApp(faust.App):  # type: ignore[misc]
+    """A Faust app that gives back before it waits, and says farewell after."""
+
+    lane: Lane
+    marks: Marks
+    condition: State
+
+    def _new_producer(self) -> _Producer:
+        return _Producer(self.transport, loop=self.loop, beacon=self.beacon)
+
+    def _create_directories(self) -> None:
+        """None is needed: there are no tables."""
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        # called whenever partitions are about to go: in a rebalance, and when stopping
+        self.lane.let_go()
+        await super()._consumer_wait_empty(consumer, logger)
+        await self.marks.release()
+
+
+class Bench:
+    """A stage's one thread for ``open``, ``process`` and ``close``, and its preparers."""
+
+    def __init__(self, stage: Stage, state: State) -> None:
+        self._stage, self._state = stage, state
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
+        self._preparers = ThreadPoolExecutor(PREPARERS, thread_name_prefix=f"{stage.name}-prepare")
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """``prepare`` off the loop; None if the stage leaves it as the contract has it."""
+        if getattr(type(self._stage), "prepare", Stage.prepare) is Stage.prepare:
+            return None
+        return self._prepare
+
+    async def _prepare(self, item: Item[Event]) -> object:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._preparers, self._stage.prepare, item)
+
+    async def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
+        """``process`` in the stage's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._stage.process, items)
+
+    async def open(self) -> None:
+        """``open`` in the stage's thread, again and again while a dependency is away."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while True:
+            try:
+                await loop.run_in_executor(self._worker, self._stage.open)
+            except DependencyAway as away:
+                failures += 1
+                self._state.dependency(away.dependency, away.problem)
+                await asyncio.sleep(away_pause_s(failures, away.retry_after_s))
+                continue
+            for name in self._state.away:
+                self._state.dependency(name, None)
+            self._state.opened = True
+            return
+
+    async def close(self) -> None:
+        """``close`` in the stage's thread; the threads end."""
+        loop = asyncio.get_running_loop()
+        if self._state.opened:
+            await loop.run_in_executor(self._worker, self._stage.close)
+        self._worker.shutdown(wait=False)
+        self._preparers.shutdown(wait=False, cancel_futures=True)
+
+
+def stage_app(
+    stage: Stage,
+    settings: Settings,
+    metrics: Metrics,
+    tracing: Tracing,
+    fail: Callable[[str, BaseException], None],
+) -> StageApp:
+    """The Faust app of a stage. ``fail`` is told of a fault of ours and ends the process."""
+    state = State(stage.name, metrics)
+    app = StageApp(kafka.group_name(settings, stage.name), **_faust_settings(stage, settings))
+    hold = Hold(app)
+    bench = Bench(stage, state)
+    flood = Flood(state)
+    sender = Sender(app, lambda problem: state.dependency("kafka", problem))
+    app.condition = state
+    app.marks = Marks(app, settings.attempts, window=ahead(stage.batch))
+    app.lane = Lane(
+        stage.batch,
+        lambda name: kafka.plain_name(settings, name),
+        bench.process,
+        bench.prepare,
+        settings.attempts,
+        hold,
+        app.marks,
+        Settle(
+            stage.name, stage.version, settings.topic_prefix, sender, hold, state, flood, tracing
+        ),
+        flood,
+        state,
+    )
+    names = [kafka.topic_name(settings, event.topic) for event in stage.reads]
+    topic = app.topic(*names, value_type=bytes, key_type=bytes, value_serializer="raw")
+    app.agent(topic, concurrency=1, name=stage.name)(_agent(app, bench, fail))
+    app.on_before_shutdown.connect(_closing(bench), weak=False)
+    return app
+
+
+def _agent(
+    app: StageApp, bench: Bench, fail: Callable[[str, BaseException], None]
+) -> Callable[[Any], Any]:
+    async def agent(stream: Any) -> None:
+        structlog.contextvars.bind_contextvars(stage=app.condition.stage)
+        try:
+            await bench.open()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(app.lane.work())
+                tasks.create_task(app.lane.settle())
+                async for event in stream.noack().events():
+                    await app.lane.take(event.message)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # leaving the agent would acknowledge the event: the process ends instead
+            fail(app.condition.stage, error)
+
+    return agent
+
+
+def _closing(bench: Bench) -> Callable[..., Any]:
+    async def close(*_: object, **__: object) -> None:
+        await bench.close()
+
+    return close
+
+
+def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
+    buffered = ahead(stage.batch)
+    servers = ";".join(f"kafka://{server}" for server in kafka.bootstrap(settings).split(","))
+    return {
+        "broker": servers,
+        "broker_credentials": kafka.faust_credentials(settings),
+        "web_enabled": False,
+        "autodiscover": False,
+        "datadir": settings.home / "faust",
+        "loghandlers": logging.getLogger().handlers,
+        # topics are made by 'telltale topics create', with the partitions they need
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "table_standby_replicas": 0,
+        # with larger buffers and a slow stage polling stops, and the group drops the worker
+        "stream_buffer_maxsize": buffered,
+        "broker_max_poll_records": buffered,
+        "broker_max_poll_interval": settings.max_poll_interval_s,
+        "stream_processing_timeout": 24 * HOUR_S,  # the watchdog is ours
+        "broker_session_timeout": 45.0,
+        "broker_heartbeat_interval": 3.0,
+        "broker_rebalance_timeout": 300.0,
+        "broker_request_timeout": 90.0,
+        "broker_commit_interval": 1.0,
+        "broker_commit_livelock_soft_timeout": 24 * HOUR_S,
+        "stream_wait_empty": True,
+        "consumer_auto_offset_reset": "earliest",
+        "producer_acks": -1,
+        "producer_max_request_size": MESSAGE_BYTES + HEADROOM_BYTES,
+        "producer_request_timeout": 2 * settings.stuck_s,  # waits for a broker that restarts
+    }

@@ -1,0 +1,108 @@
+"""``/healthz``, ``/readyz`` and ``/metrics`` of a worker, on loopback.
+
+In: the apps of the process. Out: JSON by stage and Prometheus text; 503 where the answer is no. An
+idle worker is healthy, a stuck one is not; a worker is ready once its stages are open and in their
+groups. Lag is read from the consumers every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+from faust.exceptions import ConsumerNotStarted
+from mode import Service
+
+from telltale.delivery.app import StageApp
+from telltale.delivery.metrics import Metrics
+from telltale.settings import Settings
+
+HOST = "127.0.0.1"
+EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Health(Service):  # type: ignore[misc]
+    """Serves the three pages and keeps lag up to date."""
+
+    def __init__(self, apps: Sequence[StageApp], metrics: Metrics, settings: Settings) -> None:
+        super().__init__()
+        self._apps, self._metrics = apps, metrics
+        self._port, self._stuck_s = settings.worker_port, settings.stuck_s
+        self._runner: web.AppRunner | None = None
+
+    async def on_start(self) -> None:
+        """Open the port."""
+        site = web.Application()
+        site.router.add_get("/healthz", self._healthz)
+        site.router.add_get("/readyz", self._readyz)
+        site.router.add_get("/metrics", self._metrics_page)
+        self._runner = web.AppRunner(site, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, self._port).start()
+        port = self._runner.addresses[0][1]
+        log.info("worker pages", url=f"http://{HOST}:{port}/healthz")
+        self.add_future(self._watch())
+
+    async def on_stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _watch(self) -> None:
+        while not self.should_stop:
+            for app in self._apps:
+                _measure(app, self._metrics)
+            await asyncio.sleep(EVERY_S)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        stages = {app.condition.stage: app.condition.public() for app in self._apps}
+        healthy = all(app.condition.stuck_for_s() <= self._stuck_s for app in self._apps)
+        return _page(healthy, stages)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        ready = {app.condition.stage: app.condition.opened and _joined(app) for app in self._apps}
+        return _page(all(ready.values()), ready)
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), content_type="text/plain")
+
+
+def _page(good: bool, body: object) -> web.Response:
+    return web.json_response({"ok": good, "stages": body}, status=200 if good else 503)
+
+
+def _client(app: StageApp) -> Any:
+    try:
+        return app.consumer._thread._ensure_consumer()
+    except (ConsumerNotStarted, AttributeError):
+        return None
+
+
+def _joined(app: StageApp) -> bool:
+    client = _client(app)
+    return client is not None and client._coordinator.generation > 0
+
+
+def _measure(app: StageApp, metrics: Metrics) -> None:
+    """Lag of the partitions held: the end of each, less what is committed."""
+    client, state = _client(app), app.condition
+    if client is None:
+        return
+    lag = 0
+    partitions = app.consumer.assignment()
+    for tp in partitions:
+        committed = app.consumer._committed_offset.get(tp)
+        end = client.highwater(tp)
+        if end is not None and committed is not None:
+            lag += max(0, end - committed)
+    if state.lag == 0:
+        state.progress()
+    state.lag, state.partitions = lag, len(partitions)
+    metrics.set("telltale_lag_events", lag, state.stage)
+    metrics.set("telltale_partitions", len(partitions), state.stage)
+    metrics.set("telltale_pending_events", state.pending, state.stage)

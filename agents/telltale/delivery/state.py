@@ -1,0 +1,64 @@
+"""What a stage is doing right now: read by health, metrics and the watchdog.
+
+In: what the lane reports. Out: numbers and reasons. Written on the event loop, read from other
+threads too, so every field is replaced whole.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from telltale.delivery.metrics import Metrics
+
+
+@dataclass
+class State:
+    """One stage's condition. Times are ``time.monotonic()``."""
+
+    stage: str
+    metrics: Metrics
+    opened: bool = False
+    pending: int = 0  # taken, neither finished nor given back
+    partitions: int = 0
+    lag: int = 0
+    joined_at: float | None = None  # None: not in the group
+    progress_at: float = field(default_factory=time.monotonic)
+    paused_for: str | None = None  # a flood of dead letters
+    away: dict[str, str] = field(default_factory=dict)  # dependency: what is wrong
+
+    def progress(self) -> None:
+        """Something was finished, or there is nothing to do."""
+        self.progress_at = time.monotonic()
+
+    def dependency(self, name: str, problem: str | None) -> None:
+        """A dependency does not answer (with what is wrong), or answers again (None)."""
+        if self.away.get(name) == problem:
+            return
+        rest = {k: v for k, v in self.away.items() if k != name}
+        self.away = rest if problem is None else {**rest, name: problem}
+        self.metrics.set("telltale_dependency_up", float(problem is None), self.stage, name)
+
+    def pause(self, reason: str | None) -> None:
+        """A flood has paused the stage (with the reason), or it goes on (None)."""
+        self.paused_for = reason
+        self.metrics.set("telltale_paused", float(reason is not None), self.stage)
+
+    def stuck_for_s(self) -> float:
+        """Seconds with work waiting and nothing finished, for no reason that explains it."""
+        waiting = self.pending > 0 or self.lag > 0
+        if not waiting or self.away or self.paused_for or not self.opened:
+            return 0.0
+        return time.monotonic() - self.progress_at
+
+    def public(self) -> dict[str, object]:
+        """What the health page says."""
+        return {
+            "opened": self.opened,
+            "partitions": self.partitions,
+            "lag_events": self.lag,
+            "pending_events": self.pending,
+            "away": self.away,
+            "paused_for": self.paused_for,
+            "stuck_for_s": round(self.stuck_for_s(), 1),
+        }

@@ -1,0 +1,89 @@
+"""Running stages: one process, one or more Faust apps, one health page, one watchdog.
+
+In: stages and ``Settings``. Out: an exit status: 0 after a clean stop, 2 for a setting that cannot
+be, 4 when a server was away at the start, 70 for a fault of ours, 75 when stuck. A supervisor
+should start the worker again in every case but 0 and 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import faust
+import structlog
+
+from telltale.delivery.app import StageApp, stage_app
+from telltale.delivery.health import Health
+from telltale.delivery.logs import configure_logs
+from telltale.delivery.metrics import Metrics
+from telltale.delivery.topics_admin import require_topics
+from telltale.delivery.tracing import tracing
+from telltale.delivery.watchdog import Watchdog
+from telltale.errors import TelltaleError
+from telltale.settings import Settings
+from telltale.stages.contract import Stage
+
+EXIT_FAULT = 70  # EX_SOFTWARE
+
+log = structlog.get_logger()
+
+
+def run_workers(stages: Sequence[Stage], settings: Settings) -> int:
+    """Run the stages until SIGTERM or SIGINT. Returns the exit status; faults exit at once.
+
+    Raises ``UsageError`` when a topic is missing, ``DependencyAway`` when no broker answers.
+    """
+    configure_logs(settings)
+    asyncio.run(require_topics(settings, [e.topic for stage in stages for e in stage.reads]))
+    metrics = Metrics()
+    traces = tracing(settings.otlp_endpoint)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    apps = [stage_app(stage, settings, metrics, traces, fail) for stage in stages]
+    health = Health(apps, metrics, settings)
+    watchdog = Watchdog([app.condition for app in apps], settings.stuck_s, fail)
+    worker = _worker(apps, health, loop)
+    watchdog.start()
+    code: object = 0
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as done:
+        code = done.code
+    finally:
+        watchdog.stop()
+        traces.close()
+    return EXIT_FAULT if code else 0
+
+
+def _worker(
+    apps: Sequence[StageApp], health: Health, loop: asyncio.AbstractEventLoop
+) -> faust.Worker:
+    worker = faust.Worker(
+        apps[0],
+        *apps[1:],
+        health,
+        loop=loop,
+        quiet=True,
+        redirect_stdouts=False,
+        override_logging=False,
+    )
+    worker.spinner = None  # a terminal toy
+    return worker
+
+
+def fail(stage: str, error: BaseException) -> None:
+    """End the process now. What is not acknowledged comes again; nothing else may run."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    code = error.exit_code if isinstance(error, TelltaleError) else EXIT_FAULT
+    code = code if code != 1 else EXIT_FAULT
+    log.critical("worker ends", stage=stage, error=type(error).__name__, problem=str(error))
+    if code == EXIT_FAULT:
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)

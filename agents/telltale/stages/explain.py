@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from telltale.cues import LANGUAGES, Cue, sentences
 from telltale.drawing import heat_over, overview
+from telltale.errors import UsageError
 from telltale.events import (
     Claim,
     Event,
@@ -57,7 +58,13 @@ class Explain:
         self._reader, self._blobs, self._policy, self.batch = reader, blobs, policy, batch
 
     def open(self) -> None:
-        """The models are given, loaded."""
+        """Raises ``UsageError`` for a method in the policy that the explainer does not have."""
+        wanted = self._policy.current().explain_methods
+        if unknown := set(wanted) - set(self._explainer.methods):
+            raise UsageError(
+                f"policy, explain_methods: no {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(self._explainer.methods)}"
+            )
 
     def prepare(self, item: Item[Event]) -> Pixels | None:
         """Read and decode, unless there is nothing to draw."""

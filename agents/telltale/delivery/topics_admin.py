@@ -6,14 +6,21 @@ answers, ``UsageError`` naming the topics that are missing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from telltale.delivery import kafka
 from telltale.delivery.deadletter import HEADROOM_BYTES
@@ -22,6 +29,7 @@ from telltale.settings import Settings
 from telltale.topics import DEAD_TOPICS, TOPICS, Topic
 
 MESSAGE_BYTES = 1_048_588  # the broker's default max.message.bytes
+COORDINATOR_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -147,8 +155,6 @@ async def _ends(
     settings: Settings, client: AIOKafkaAdminClient, names: list[str]
 ) -> dict[str, dict[int, tuple[int, int]]]:
     """By topic and partition: first and next offset."""
-    from aiokafka import AIOKafkaConsumer
-
     described = await client.describe_topics(names)
     partitions = [
         TopicPartition(topic["topic"], p["partition"])
@@ -177,10 +183,24 @@ async def _lag(
 ) -> int:
     group = kafka.group_name(settings, stage)
     partitions = [TopicPartition(topic, partition) for partition in ends]
-    committed = await client.list_consumer_group_offsets(group, partitions=partitions)
+    committed = await _committed(client, group, partitions)
     lag = 0
     for tp in partitions:
         start, end = ends[tp.partition]
         at = committed[tp].offset if tp in committed else -1
         lag += max(0, end - max(at, start))
     return lag
+
+
+async def _committed(
+    client: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    for _ in range(COORDINATOR_TRIES):
+        try:
+            found: dict[
+                TopicPartition, OffsetAndMetadata
+            ] = await client.list_consumer_group_offsets(group, partitions=partitions)
+            return found
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(0.5)  # a cluster's first group: Kafka makes the topic it is kept in
+    return {}

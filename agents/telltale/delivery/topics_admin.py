@@ -7,7 +7,7 @@ answers, ``UsageError`` naming the topics that are missing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -106,7 +106,7 @@ async def require_topics(settings: Settings, names: Sequence[str]) -> None:
 
 
 async def list_topics(
-    settings: Settings, readers: dict[str, Sequence[str]] | None = None
+    settings: Settings, readers: Mapping[str, Sequence[str]] | None = None
 ) -> list[TopicState]:
     """Our topics as they are. ``readers`` maps a topic to the stages whose lag is wanted."""
     async with admin(settings) as client:

@@ -1,0 +1,215 @@
+"""What delivery is tested with: real Kafka, workers as processes, and a stock client as auditor.
+
+The auditor is confluent-kafka, which shares no code with the Faust and aiokafka under test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from telltale.delivery.topics_admin import create_topics
+from telltale.events import Envelope, ImageUploaded, value_bytes
+from telltale.settings import load_settings
+from telltale.topics import ADMITTED, UPLOADED
+
+HERE = Path(__file__).parent
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def wait(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Wait until the condition holds; fails saying what did not come."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} not within {within_s:g} s"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as a stock client sees it."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    partition: int = 0
+    offset: int = 0
+
+    def header(self, name: str) -> str:
+        return dict(self.headers)[name].decode()
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        return self.key, self.value, self.headers
+
+    @property
+    def original(self) -> tuple[object, ...]:
+        """What a dead letter was before it died."""
+        kept = tuple(h for h in self.headers if not h[0].startswith("telltale.errors."))
+        return self.key, self.value, kept
+
+
+def upload(image_id: str, do: str = "", **context: str) -> Record:
+    """An upload that asks a toy stage for something."""
+    event = ImageUploaded(
+        image_id=image_id,
+        uploaded_at=WHEN,
+        uri="https://pictures.example/1",
+        context={"do": do, **context},
+    )
+    envelope = Envelope(
+        id=uuid.uuid5(uuid.NAMESPACE_URL, image_id),
+        type=event.type_name,
+        subject=image_id,
+        time=WHEN,
+    )
+    return Record(image_id.encode(), value_bytes(event), tuple(envelope.headers()))
+
+
+class Worker:
+    """A worker process of toy stages."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self.log = process, log
+
+    def page(self, name: str) -> tuple[int, bytes]:
+        """Status and body of one of its pages; 0 while it has no port."""
+        lines = [line for line in self.text.splitlines() if "worker pages" in line]
+        if not lines:
+            return 0, b""
+        url = lines[-1].split("url=")[1].split()[0].replace("healthz", name)
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+    def health(self, stage: str) -> dict[str, object]:
+        return dict(json.loads(self.page("healthz")[1])["stages"][stage])
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ready(self, within_s: float = 30.0) -> Worker:
+        def holds_partitions() -> bool:
+            assert self.process.poll() is None, self.text[-3000:]
+            return self.page("readyz")[0] == 200
+
+        wait(holds_partitions, within_s, "a ready worker")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def ended(self, within_s: float = 30.0) -> int:
+        return self.process.wait(within_s)
+
+
+@dataclass
+class Cluster:
+    """Topics of one test on a shared broker."""
+
+    bootstrap: str
+    folder: Path
+    partitions: int = 4
+    prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}.")
+
+    def __post_init__(self) -> None:
+        settings = load_settings(
+            kafka_bootstrap=self.bootstrap,
+            topic_prefix=self.prefix,
+            kafka_partitions=self.partitions,
+        )
+        topics = (UPLOADED, ADMITTED, UPLOADED.dead, ADMITTED.dead)
+        asyncio.run(create_topics(settings, topics))
+        self.settings = settings
+        self._workers = 0
+
+    def send(self, *records: Record, topic: str = UPLOADED.name) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
+        for r in records:
+            producer.produce(self.prefix + topic, r.value, r.key, headers=list(r.headers))
+        assert producer.flush(30) == 0
+
+    def end(self, topic: str) -> int:
+        """Messages in a topic so far."""
+        consumer = self._consumer()
+        try:
+            return sum(consumer.get_watermark_offsets(tp)[1] for tp in self._all(consumer, topic))
+        finally:
+            consumer.close()
+
+    def read(self, topic: str, least: int = 0, within_s: float = 30.0) -> list[Record]:
+        """All of a topic, once it holds at least that many."""
+        wait(lambda: self.end(topic) >= least, within_s, f"{least} messages on {topic}")
+        consumer = self._consumer()
+        partitions = self._all(consumer, topic)
+        left = sum(consumer.get_watermark_offsets(tp)[1] for tp in partitions)
+        consumer.assign(partitions)
+        found: list[Record] = []
+        while len(found) < left:
+            for m in consumer.consume(500, timeout=5):
+                assert m.error() is None, m.error()
+                found.append(
+                    Record(m.key(), m.value(), tuple(m.headers() or ()), m.partition(), m.offset())
+                )
+        consumer.close()
+        return found
+
+    @contextmanager
+    def worker(self, *stages: str, **environment: str) -> Iterator[Worker]:
+        worker = self.start(*stages, **environment)
+        try:
+            yield worker
+        finally:
+            worker.process.kill()
+            worker.process.wait()
+
+    def start(self, *stages: str, **environment: str) -> Worker:
+        """Start without waiting; whoever starts it ends it."""
+        self._workers += 1
+        log = self.folder / f"worker-{self.prefix}{self._workers}.log"
+        variables = {
+            "TELLTALE_KAFKA_BOOTSTRAP": self.bootstrap,
+            "TELLTALE_TOPIC_PREFIX": self.prefix,
+            "TELLTALE_HOME": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "toy", *stages],
+            cwd=HERE,
+            env={**os.environ, **variables},
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        return Worker(process, log)
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": uuid.uuid4().hex,
+             "enable.auto.commit": False}
+        )  # fmt: skip
+
+    def _all(self, consumer: Consumer, topic: str) -> list[TopicPartition]:
+        name = self.prefix + topic
+        found = consumer.list_topics(name, timeout=10).topics[name].partitions
+        return [TopicPartition(name, number, OFFSET_BEGINNING) for number in found]

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from telltale.cues import Cue, load_cues, load_documents
 from telltale.errors import UsageError
-from telltale.events import ImageUploaded, Region, VerdictIssued
+from telltale.events import ImageUploaded, VerdictIssued
 from telltale.fetching import FetchLimits
 from telltale.models import Detector, Encoder, Explainer, Judge
 from telltale.pictures import Limits
@@ -25,7 +26,7 @@ from telltale.stack import Endpoints, read_endpoints
 from telltale.stages.claims import ClaimChecker
 from telltale.stages.contract import Batch, Stage
 from telltale.stages.detect import Detect
-from telltale.stages.embedding import RegionEmbedder, Vector
+from telltale.stages.embedding import RegionEmbedder
 from telltale.stages.explain import Explain
 from telltale.stages.intake import Intake
 from telltale.stages.judge import JudgeStage
@@ -37,6 +38,9 @@ from telltale.stores.cues import CueStore
 from telltale.stores.embeddings import EmbeddingCache
 from telltale.stores.images import ImageStore
 from telltale.stores.verdicts import VerdictStore
+
+if TYPE_CHECKING:
+    from telltale.models.clip import ClipEncoder
 
 STAGES = ("intake", "detect", "retrieve", "judge", "verify", "explain", "record")
 
@@ -125,7 +129,7 @@ class Wiring:
         return self._clip
 
     @cached_property
-    def _clip(self):  # type: ignore[no-untyped-def]  # ClipEncoder; named, it would import torch here
+    def _clip(self) -> ClipEncoder:
         from telltale.models.clip import load_encoder
 
         return load_encoder(self.given)
@@ -242,10 +246,7 @@ class Wiring:
         return self.verdict_store.near_duplicate(phash, bits, before=upload.uploaded_at)
 
     def _retrieve(self) -> Stage:
-        return Retrieve(self.cue_store, self._vector, self.policy, self.embedder, self._batch)
-
-    def _vector(self, sha256: str, region: Region) -> dict[str, Vector]:
-        return self.embedder.embed([(sha256, region)])
+        return Retrieve(self.cue_store, self.embedder, self.cues, self.policy, self._batch)
 
 
 def build_stages(settings: Settings, names: Sequence[str] = STAGES) -> list[Stage]:

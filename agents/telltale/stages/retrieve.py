@@ -1,0 +1,123 @@
+"""retrieve: the cues and counter-cues worth asking about, in balance, with their evidence.
+
+In: ``RegionsDetected``. Out: ``CuesRetrieved``. Embeddings come from the cache; those that have left
+it are computed again. The same input and corpus give the same candidates in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
+
+import numpy as np
+
+from telltale.cues import SIDES, Cue, Side
+from telltale.events import Candidate, CuesRetrieved, Event, Region, RegionsDetected, Retrieval
+from telltale.policy import PolicyFile
+from telltale.regions import CUE_REGIONS, CueRegion, regions_for
+from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.embedding import RegionEmbedder, Vector
+from telltale.stores.cues import Match, Wanted
+
+NEAREST = 4  # cues of each side a region; the picture's best are chosen among them
+EXEMPLARS = 2
+
+
+class Corpus(Protocol):
+    """What retrieve asks of the cue store."""
+
+    def revision(self, encoder: str) -> str: ...
+
+    def nearest(self, encoder: str, wanted: Sequence[Wanted], k: int) -> list[Match]: ...
+
+    def exemplars(self, encoder: str, region_type: str, vector: Vector, k: int) -> list[str]: ...
+
+
+class Retrieve:
+    """Asks pgvector for the cues nearest to each region."""
+
+    name = "retrieve"
+    version = "1"
+    reads: tuple[type[Event], ...] = (RegionsDetected,)
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        embedder: RegionEmbedder,
+        cues: Mapping[str, Cue],
+        policy: PolicyFile,
+        batch: Batch,
+    ) -> None:
+        self._corpus, self._embedder, self._cues = corpus, embedder, cues
+        self._policy, self.batch = policy, batch
+
+    def open(self) -> None:
+        """Nothing: the corpus may be loaded while the worker runs."""
+
+    def prepare(self, item: Item[Event]) -> object:
+        """Nothing: the embeddings are looked up for the whole batch."""
+        return None
+
+    def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
+        """One look-up of embeddings a batch, one query a picture."""
+        events = [cast(RegionsDetected, i.event) for i in items]
+        vectors = self._embedder.embed(
+            [(e.image.sha256, r) for e in events for r in e.detection.regions]
+        )
+        revision = self._corpus.revision(self._embedder.encoder.revision)
+        return [Answered((self._answer(e, vectors, revision),)) for e in events]
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
+
+    def _answer(
+        self, event: RegionsDetected, vectors: Mapping[str, Vector], revision: str
+    ) -> CuesRetrieved:
+        encoder = self._embedder.encoder.revision
+        means = {
+            r.region_id: self._mean(event.image.sha256, r, vectors) for r in event.detection.regions
+        }
+        places = self._places(event.detection.regions)
+        wanted = [Wanted(r, means[r], tuple(found)) for r, found in places.items()]
+        matches = self._corpus.nearest(encoder, wanted, NEAREST)
+        most = self._policy.current().candidates // 2
+        chosen = [m for side in SIDES for m in _best(matches, side, most)]
+        types = {r.region_id: r.type for r in event.detection.regions}
+        near = {
+            r: tuple(self._corpus.exemplars(encoder, types[r], means[r], EXEMPLARS))
+            for r in sorted({m.region_id for m in chosen})
+        }
+        candidates = tuple(
+            Candidate(
+                cue_id=m.cue_id, region_id=m.region_id, polarity=m.side, similarity=m.similarity,
+                documents=self._cues[m.cue_id].documents if m.cue_id in self._cues else (),
+                exemplars=near[m.region_id],
+            )
+            for m in chosen
+        )  # fmt: skip
+        return CuesRetrieved(
+            **event.model_dump(), retrieval=Retrieval(candidates=candidates, corpus=revision)
+        )
+
+    def _mean(self, sha256: str, region: Region, vectors: Mapping[str, Vector]) -> Vector:
+        """The mean over both scales, length 1."""
+        both = np.mean([vectors[k] for k in self._embedder.keys(sha256, region.box_px)], axis=0)
+        return np.asarray(both / max(float(np.linalg.norm(both)), 1e-8), np.float32)
+
+    def _places(self, regions: Sequence[Region]) -> dict[str, list[CueRegion]]:
+        """By region id, the cue regions that are looked for there."""
+        geometry = [r.geometry() for r in regions]
+        places: dict[str, list[CueRegion]] = {}
+        for cue_region in CUE_REGIONS:
+            for region in regions_for(cue_region, geometry):
+                places.setdefault(region.region_id, []).append(cue_region)
+        return places
+
+
+def _best(matches: Sequence[Match], side: Side, most: int) -> list[Match]:
+    """The nearest of one side; a cue once, where it is nearest, so that variety is asked about."""
+    seen: dict[str, Match] = {}
+    for match in matches:
+        if match.side == side:
+            seen.setdefault(match.cue_id, match)
+    return list(seen.values())[:most]

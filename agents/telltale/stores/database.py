@@ -1,0 +1,48 @@
+"""Connections to PostgreSQL for the stores: pooled, and honest about a server that is away.
+
+In: a DSN. Out: connections. ``psycopg.OperationalError`` and a pool that cannot connect become
+``DependencyAway``, so that a stage keeps its partition and tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from telltale.errors import DependencyAway
+
+CONNECT_S = 5.0
+STATEMENT_MS = 30_000  # a query that takes longer is stuck; the event is tried again
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Database:
+    """A pool that opens when first used; a connection that broke is replaced by the next call."""
+
+    def __init__(self, dsn: str, most: int = 4) -> None:
+        self._pool = ConnectionPool(
+            dsn, min_size=0, max_size=most, open=False, timeout=CONNECT_S,
+            check=ConnectionPool.check_connection,
+            kwargs={"options": f"-c statement_timeout={STATEMENT_MS}", "connect_timeout": int(CONNECT_S)},
+        )  # fmt: skip
+        self._open = False
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in a transaction. Raises ``DependencyAway``."""
+        if not self._open:
+            self._pool.open()
+            self._open = True
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise DependencyAway("postgres", str(error).strip().split("\n")[0]) from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()

@@ -1,0 +1,70 @@
+"""Embeddings in Redis: a cache that may be slow, empty or away without anything but speed being lost.
+
+In: keys (content, region, scale and model revision are in them) and vectors. Out: those vectors that
+are there. Stored as float16; nothing is raised: a failure is counted and, once an outage, logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+LOG = logging.getLogger(__name__)
+
+
+class EmbeddingCache:
+    """Vectors by key. ``hits``, ``misses`` and ``failures`` count look-ups since the start."""
+
+    def __init__(self, url: str, ttl_s: int, timeout_s: float) -> None:
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            health_check_interval=30,
+        )
+        self._ttl_s = ttl_s
+        self._away = False
+        self.hits = self.misses = self.failures = 0
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Vector]:
+        """Those of the keys that are cached; none while the server is away."""
+        if not keys:
+            return {}
+        try:
+            found = self._redis.mget(list(keys))
+        except (redis.RedisError, OSError) as error:
+            self._failed(error)
+            self.misses += len(keys)
+            return {}
+        self._away = False
+        held = {
+            k: np.frombuffer(v, np.float16).astype(np.float32)
+            for k, v in zip(keys, found, strict=True)
+            if v
+        }
+        self.hits += len(held)
+        self.misses += len(keys) - len(held)
+        return held
+
+    def put_many(self, vectors: Mapping[str, Vector]) -> None:
+        """Cache them for as long as the settings say; nothing happens while the server is away."""
+        if not vectors or self._away:
+            return  # get_many finds out when it is back
+        try:
+            pipe = self._redis.pipeline(transaction=False)
+            for key, vector in vectors.items():
+                pipe.set(key, vector.astype(np.float16).tobytes(), ex=self._ttl_s)
+            pipe.execute()
+        except (redis.RedisError, OSError) as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        if not self._away:
+            LOG.warning("redis is away, embeddings are computed anew: %s", error)
+        self._away = True

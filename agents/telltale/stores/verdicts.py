@@ -1,0 +1,148 @@
+"""Verdicts, claims and explanations in PostgreSQL, for people to query.
+
+In: events with their ids. Out: rows, once an id however often it comes, in whatever order. Raises
+``DependencyAway`` when the server does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from telltale.events import ExplanationReady, VerdictIssued
+from telltale.stores.database import Connection, Database
+
+# Near duplicates are looked for among this many most recent uploads: a hash cannot be searched by an
+# ordinary index, and comparing 100,000 takes some 30 ms. Reposts come soon after.
+RECENT = 100_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A verdict as it was kept, and its explanation if that has come."""
+
+    verdict_id: UUID
+    verdict: VerdictIssued
+    recorded_at: datetime
+    explanation: ExplanationReady | None
+
+
+class VerdictStore:
+    """Upserts by event id, and the queries of people."""
+
+    def __init__(self, dsn: str) -> None:
+        self._database = Database(dsn)
+
+    def put(
+        self,
+        verdicts: Sequence[tuple[UUID, VerdictIssued]],
+        explanations: Sequence[tuple[UUID, ExplanationReady]],
+    ) -> None:
+        """Keep a batch in one transaction; what is there already stays as it is."""
+        with self._database.connection() as db:
+            for verdict_id, event in verdicts:
+                _put_verdict(db, verdict_id, event)
+            for explanation_id, explanation in explanations:
+                db.execute(
+                    "INSERT INTO explanations (explanation_id, verdict_id, image_id, event)"
+                    " VALUES (%s, %s, %s, %s) ON CONFLICT (explanation_id) DO NOTHING",
+                    (
+                        explanation_id,
+                        explanation.verdict_id,
+                        explanation.image_id,
+                        _json(explanation),
+                    ),
+                )
+
+    def of_image(self, image_id: str) -> list[Recorded]:
+        """All verdicts on an image, newest first; replays among them carry their replay id."""
+        return self._select("v.image_id = %s ORDER BY v.recorded_at DESC", (image_id,))
+
+    def latest(self, count: int) -> list[Recorded]:
+        """The most recent verdicts, newest first."""
+        return self._select("true ORDER BY v.recorded_at DESC LIMIT %s", (count,))
+
+    def near_duplicate(self, phash: str, bits: int, before: datetime) -> VerdictIssued | None:
+        """The live verdict on the nearest picture uploaded earlier, if within ``bits``.
+
+        Looks at the last 100,000 uploads. The nearest first, then the earliest.
+        """
+        with self._database.connection() as db:
+            row = db.execute(
+                "SELECT event FROM (SELECT event, phash, uploaded_at FROM verdicts"
+                " WHERE phash IS NOT NULL AND replay_id IS NULL AND uploaded_at < %s"
+                " ORDER BY uploaded_at DESC LIMIT %s) AS recent"
+                " WHERE bit_count(phash # %s::bit(64)) <= %s"
+                " ORDER BY bit_count(phash # %s::bit(64)), uploaded_at LIMIT 1",
+                (before, RECENT, _bits(phash), bits, _bits(phash)),
+            ).fetchone()
+        return VerdictIssued.model_validate(row[0]) if row else None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def _select(self, where: str, values: tuple[Any, ...]) -> list[Recorded]:
+        query = (
+            "SELECT v.verdict_id, v.event, v.recorded_at, (SELECT event FROM explanations AS e"
+            " WHERE e.verdict_id = v.verdict_id ORDER BY e.recorded_at DESC LIMIT 1)"
+            f" FROM verdicts AS v WHERE {where}"
+        )
+        with self._database.connection() as db:
+            rows = db.execute(query, values).fetchall()  # the text is fixed above
+        return [
+            Recorded(
+                i,
+                VerdictIssued.model_validate(v),
+                at,
+                ExplanationReady.model_validate(e) if e else None,
+            )
+            for i, v, at, e in rows
+        ]
+
+
+def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued) -> None:
+    image, verdict = event.image, event.verdict
+    if image is not None:
+        db.execute(
+            "INSERT INTO images (sha256, phash, width_px, height_px, media_type, size_bytes, first_uploaded_at)"
+            " VALUES (%s, %s::bit(64), %s, %s, %s, %s, %s) ON CONFLICT (sha256) DO UPDATE"
+            " SET first_uploaded_at = least(images.first_uploaded_at, excluded.first_uploaded_at)",
+            (
+                image.sha256, _bits(image.phash), image.width_px, image.height_px, image.media_type,
+                image.size_bytes, event.uploaded_at,
+            ),
+        )  # fmt: skip
+    db.execute(
+        "INSERT INTO verdicts (verdict_id, image_id, upload_id, sha256, phash, replay_id, verdict, probability,"
+        " reliability, action, profile, policy, uploaded_at, event)"
+        " VALUES (%s, %s, %s, %s, %s::bit(64), %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (verdict_id) DO NOTHING",
+        (
+            verdict_id, event.image_id, event.upload_id, image.sha256 if image else None,
+            _bits(image.phash) if image else None, event.replay_id, verdict.verdict, verdict.probability,
+            verdict.reliability, verdict.action, verdict.provenance.profile, verdict.provenance.policy,
+            event.uploaded_at, _json(event),
+        ),
+    )  # fmt: skip
+    for claim in verdict.claims:
+        db.execute(
+            "INSERT INTO claims (verdict_id, claim_id, cue_id, region_id, polarity, status, probability, z)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (
+                verdict_id, claim.claim_id, claim.cue_id, claim.region_id, claim.polarity, claim.status,
+                claim.probability, claim.z,
+            ),
+        )  # fmt: skip
+
+
+def _json(event: VerdictIssued | ExplanationReady) -> Jsonb:
+    return Jsonb(event.model_dump(mode="json"))
+
+
+def _bits(phash: str) -> str:
+    return f"{int(phash, 16):064b}"

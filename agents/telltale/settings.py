@@ -170,6 +170,12 @@ class Settings(BaseSettings):
         gt=0,
         description="with events waiting and none finished for this long, a worker exits to be restarted, seconds",
     )
+    session_timeout_s: float = Field(
+        10.0,
+        ge=6.0,
+        le=60.0,
+        description="silence after which Kafka gives a dead worker's partitions to others, seconds",
+    )
     max_poll_interval_s: float = Field(
         4 * 3600,
         gt=0,

@@ -166,12 +166,23 @@ class Cluster:
         consumer.assign(partitions)
         found: list[Record] = []
         while len(found) < left:
-            for m in consumer.consume(500, timeout=5):
+            for m in consumer.consume(left - len(found), timeout=1):
                 assert m.error() is None, m.error()
                 found.append(
                     Record(m.key(), m.value(), tuple(m.headers() or ()), m.partition(), m.offset())
                 )
         consumer.close()
+        return found
+
+    def answers(self, images: set[str], within_s: float = 60.0) -> list[Record]:
+        """All answers, once every image has one; repeats are among them."""
+        found: list[Record] = []
+
+        def complete() -> bool:
+            found[:] = self.read(ADMITTED.name)
+            return images <= {r.header("ce_subject") for r in found}
+
+        wait(complete, within_s, f"answers to all {len(images)} images")
         return found
 
     @contextmanager

@@ -202,8 +202,8 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "broker_max_poll_records": buffered,
         "broker_max_poll_interval": settings.max_poll_interval_s,
         "stream_processing_timeout": 24 * HOUR_S,  # the watchdog is ours
-        "broker_session_timeout": 45.0,
-        "broker_heartbeat_interval": 3.0,
+        "broker_session_timeout": settings.session_timeout_s,
+        "broker_heartbeat_interval": settings.session_timeout_s / 4,
         "broker_rebalance_timeout": 300.0,
         "broker_request_timeout": 90.0,
         "broker_commit_interval": 1.0,
@@ -212,5 +212,7 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "consumer_auto_offset_reset": "earliest",
         "producer_acks": -1,
         "producer_max_request_size": MESSAGE_BYTES + HEADROOM_BYTES,
-        "producer_request_timeout": 2 * settings.stuck_s,  # waits for a broker that restarts
+        "producer_request_timeout": max(
+            60.0, 2 * settings.stuck_s
+        ),  # waits for a broker that restarts
     }

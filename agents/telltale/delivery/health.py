@@ -98,9 +98,11 @@ def _measure(app: StageApp, metrics: Metrics) -> None:
     for tp in partitions:
         committed = app.consumer._committed_offset.get(tp)
         end = client.highwater(tp)
+        if committed is None:  # nothing of this partition was ever finished
+            committed = app.marks.head(tp.topic, tp.partition)
         if end is not None and committed is not None:
             lag += max(0, end - committed)
-    if state.lag == 0:
+    if state.lag == 0 and state.pending == 0:
         state.progress()
     state.lag, state.partitions = lag, len(partitions)
     metrics.set("telltale_lag_events", lag, state.stage)

@@ -1,0 +1,149 @@
+"""One fault at a time, and what delivery does about it."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from harness import Cluster, upload, wait
+
+
+def images(records) -> set[str]:
+    return {r.header("ce_subject") for r in records}
+
+
+def test_a_dependency_that_is_away_keeps_its_partition_waiting_and_is_shown(cluster) -> None:
+    back = cluster.folder / "back"
+    cluster.send(
+        *(upload(f"before-{i}") for i in range(5)),
+        upload("waits", "away", until=str(back)),
+        *(upload(f"after-{i}") for i in range(20)),
+    )
+    with cluster.worker("batched") as worker:
+        worker.ready()
+        wait(lambda: worker.health("batched")["away"], 10, "the dependency shown as away")
+        assert worker.health("batched")["away"] == {"toy store": "refused"}
+        status, metrics = worker.page("metrics")
+        assert status == 200
+        gauge = 'telltale_dependency_up{dependency="toy store",stage="batched"}'
+        assert f"{gauge} 0.0".encode() in metrics
+        assert worker.page("healthz")[0] == 200, "waiting is not being stuck"
+        back.touch()
+        answers = cluster.read("images.admitted", least=26)
+        wait(lambda: not worker.health("batched")["away"], 5, "the dependency shown as back")
+    assert len(answers) == len(images(answers)) == 26
+    assert cluster.end("images.uploaded.dead") == 0
+
+
+def test_a_worker_waiting_for_a_dependency_stops_at_once_and_loses_nothing(cluster) -> None:
+    back = cluster.folder / "back"
+    cluster.send(*(upload(f"i{i}", "away", until=str(back)) for i in range(30)))
+    with cluster.worker("single") as worker:
+        worker.ready()
+        wait(lambda: worker.health("single")["away"], 10, "the dependency shown as away")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended(within_s=5) == 0, worker.text
+    back.touch()
+    with cluster.worker("single"):
+        assert len(images(cluster.read("images.admitted", least=30))) == 30
+
+
+def test_the_same_upload_twice_gives_answers_with_the_same_id_and_bytes(cluster) -> None:
+    cluster.send(upload("twice"), upload("between"), upload("twice"))
+    with cluster.worker("batched"):
+        answers = cluster.read("images.admitted", least=3)
+    twice = [a for a in answers if a.header("ce_subject") == "twice"]
+    assert len(twice) == 2
+    assert twice[0].header("ce_id") == twice[1].header("ce_id")
+    assert twice[0].value == twice[1].value
+
+
+def test_workers_that_come_and_go_share_the_partitions_and_lose_nothing(cluster) -> None:
+    names = [f"i{i}" for i in range(400)]
+    cluster.send(*(upload(name) for name in names[:200]))
+    with cluster.worker("slow") as first:
+        first.ready()
+        with cluster.worker("slow") as second:
+            second.ready()
+            wait(lambda: second.health("slow")["partitions"] == 2, 20, "half of the partitions")
+            cluster.send(*(upload(name) for name in names[200:]))
+            wait(lambda: cluster.end("images.admitted") >= 250, 30, "answers of both")
+            second.signal(signal.SIGTERM)
+            assert second.ended() == 0, second.text
+        answers = cluster.read("images.admitted", least=400)
+        wait(lambda: first.health("slow")["partitions"] == 4, 20, "all partitions with the first")
+    assert images(answers) == set(names)
+    assert len(answers) == len(names), "a hand-over that is announced repeats nothing"
+
+
+def test_an_event_that_kills_its_worker_is_dead_after_its_attempts_and_its_neighbours_live(
+    cluster,
+) -> None:
+    names = [f"i{i}" for i in range(40)]
+    events = [upload(name) for name in names]
+    events.insert(20, upload("killer", "die"))
+    cluster.send(*events)
+    patience = {"TELLTALE_ATTEMPTS": "2", "TELLTALE_SESSION_TIMEOUT_S": "6"}
+    deaths = 0
+    while cluster.end("images.uploaded.dead") == 0:
+        assert deaths < 8, "the killer was never given up"
+        with cluster.worker("batched", **patience) as worker:
+            wait(
+                lambda w=worker: (
+                    w.process.poll() is not None or cluster.end("images.uploaded.dead") > 0
+                ),
+                30,
+                "the end of the worker, or of the killer",
+            )
+            deaths += worker.process.poll() is not None
+    with cluster.worker("batched"):
+        answers = cluster.answers(set(names))
+    (letter,) = cluster.read("images.uploaded.dead")
+    assert letter.key == b"killer"
+    assert letter.header("telltale.errors.class") == "WorkerDied"
+    assert letter.header("telltale.errors.attempts") == "2"
+    assert images(answers) == set(names)
+
+
+def test_a_worker_that_hangs_ends_itself_so_that_another_can_take_over(cluster) -> None:
+    cluster.send(upload("hangs", "hang"))
+    with cluster.worker("single", TELLTALE_STUCK_S="3") as worker:
+        assert worker.ended(within_s=30) == 75, worker.text
+    assert "none finished" in worker.text
+
+
+def test_an_idle_worker_is_healthy(cluster) -> None:
+    with cluster.worker("single", TELLTALE_STUCK_S="3") as worker:
+        worker.ready()
+        cluster.send(upload("one"))
+        cluster.read("images.admitted", least=1)
+        idle_since = time.monotonic()
+        wait(lambda: time.monotonic() - idle_since > 4, 5, "longer than a worker may be stuck")
+        assert worker.page("healthz")[0] == 200
+        assert worker.process.poll() is None
+
+
+def test_a_flood_of_dead_letters_pauses_the_stage_instead_of_draining_the_topic(cluster) -> None:
+    cluster.send(*(upload(f"i{i}", "fail") for i in range(200)))
+    with cluster.worker("batched", TELLTALE_ATTEMPTS="1") as worker:
+        worker.ready()
+        wait(lambda: worker.health("batched")["paused_for"], 20, "the pause")
+        assert "are dead" in str(worker.health("batched")["paused_for"])
+        assert b'telltale_paused{stage="batched"} 1.0' in worker.page("metrics")[1]
+        worker.signal(signal.SIGTERM)
+        assert worker.ended(within_s=5) == 0, worker.text
+    assert cluster.end("images.uploaded.dead") < 100
+
+
+def test_a_missing_topic_is_named_at_the_start(stack, tmp_path) -> None:
+    cluster = Cluster(stack.kafka_bootstrap, tmp_path)
+    with cluster.worker("single", TELLTALE_TOPIC_PREFIX="nobody.") as worker:
+        assert worker.ended() == 2
+    assert "nobody.images.uploaded" in worker.text
+    assert "telltale topics create" in worker.text
+
+
+def test_a_broker_that_does_not_answer_is_named_at_the_start(cluster) -> None:
+    with cluster.worker("single", TELLTALE_KAFKA_BOOTSTRAP="127.0.0.1:9") as worker:
+        assert worker.ended() == 4
+    assert "127.0.0.1:9 is away" in worker.text

@@ -154,12 +154,12 @@ def detected(landmarks: Landmarks) -> list[Found]:
     brows = np.vstack([landmarks.group("brow_left"), landmarks.group("brow_right")])
     face = _around(np.vstack([jaw, brows]), 0.05, 0.05)
     found: list[Found] = [("face", face, 1.0, None)]
-    for name in ("lids_left", "lids_right"):
-        found.append(("eye", _around(landmarks.group(name), 0.12, None), 1.0, None))
+    for lids in (landmarks.group("lids_left"), landmarks.group("lids_right")):
+        found.append(("eye", _around(lids, 0.12, None), 1.0, None))
     found.append(("nose", _around(landmarks.group("nose"), 0.06, 0.06), 1.0, None))
     found.append(("mouth", _around(landmarks.group("lips_outer"), 0.06, None), 1.0, None))
-    for name in ("ear_left", "ear_right"):
-        found.append(("ear", _around(landmarks.group(name), 0.04, 0.04), 1.0, None))
+    for ear in (landmarks.group("ear_left"), landmarks.group("ear_right")):
+        found.append(("ear", _around(ear, 0.04, 0.04), 1.0, None))
     return found
 
 
@@ -237,9 +237,8 @@ def _holds(box: Box, at: Points, slack_px: float) -> bool:
 
 def _stretched(points: Points, old: Box, new: Box) -> Points:
     origin, size = np.array(old[:2]), np.array([old[2] - old[0], old[3] - old[1]])
-    return (points - origin) / size * np.array([new[2] - new[0], new[3] - new[1]]) + np.array(
-        new[:2]
-    )
+    stretched = (points - origin) / size * np.array([new[2] - new[0], new[3] - new[1]])
+    return np.asarray(stretched + np.array(new[:2]))
 
 
 def _around(points: Points, grow_x: float, grow_y: float | None) -> Box:

@@ -39,7 +39,7 @@ class Window:
 
     def local(self, points: Points) -> Points:
         """Points in the window's own pixels."""
-        return points - np.array([self.x0, self.y0])
+        return np.asarray(points - np.array([self.x0, self.y0]))
 
 
 def window_of(points: Points, grow_px: float, pixels: Pixels) -> Window:
@@ -78,13 +78,14 @@ def ellipse(centre: Points, radii: tuple[float, float], window: Window, soft: fl
     """An ellipse that falls off smoothly over the share ``soft`` of its radius."""
     yy, xx = np.mgrid[window.y0 : window.y1, window.x0 : window.x1].astype(np.float32)
     rho = np.hypot((xx - centre[0]) / radii[0], (yy - centre[1]) / radii[1])
-    return np.clip((1.0 - rho) / max(soft, 1e-3), 0.0, 1.0).astype(np.float32)
+    inside = np.clip((1.0 - rho) / max(soft, 1e-3), 0.0, 1.0)
+    return np.asarray(inside, dtype=np.float32)
 
 
 def grown(points: Points, factor: float) -> Points:
     """An outline scaled about its centre."""
     centre = points.mean(0)
-    return (points - centre) * factor + centre
+    return np.asarray((points - centre) * factor + centre)
 
 
 def soften(mask: Mask, soft_px: float) -> Mask:

@@ -115,7 +115,8 @@ def _highlight(
 def _glow(window: Window, at: Points, size: float) -> Floats:
     yy, xx = np.mgrid[window.y0 : window.y1, window.x0 : window.x1].astype(np.float32)
     rho = np.hypot(xx - at[0], yy - at[1])
-    return (1.0 / (1.0 + np.exp((rho - size) / max(0.18 * size, 0.35)))).astype(np.float32)
+    glow = 1.0 / (1.0 + np.exp((rho - size) / max(0.18 * size, 0.35)))
+    return np.asarray(glow, dtype=np.float32)
 
 
 def iris_of(site: Site, side: str) -> tuple[Points, float]:

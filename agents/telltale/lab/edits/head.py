@@ -75,7 +75,9 @@ def neck_step(site: Site) -> Planted:
     away = np.linalg.norm((lab - middle) * np.array([0.5, 1.0, 1.0]), axis=2)
     skin = soften(np.clip((22.0 - away) / 8.0, 0, 1).astype(np.float32), 0.01 * unit)
     sign = site.rng.choice([-1.0, 1.0], 2)
-    shift = np.array([sign[0] * (2.5 + 7.5 * s), sign[1] * (1.5 + 4.5 * s), sign[1] * (2 + 6 * s)])
+    shift = np.array(
+        [sign[0] * (2.0 + 6.0 * s), sign[1] * (1.3 + 3.7 * s), sign[1] * (1.7 + 4.8 * s)]
+    )
     fade = np.linspace(1.0, 0.0, window.shape[0], dtype=np.float32)[:, None]
     mask = inset(mask * skin * np.clip(fade * 3, 0, 1), 3)
     return composed(site.pixels, window, from_lab(lab + shift.astype(np.float32)), mask)
@@ -92,7 +94,7 @@ def hairline_blur(site: Site) -> Planted:
     path = np.rint(window.local(line) * 256).astype(np.int32)
     cv2.polylines(canvas, [path], False, 1.0, max(2, round(0.3 * unit)), cv2.LINE_AA, 8)
     mask = inset(soften(canvas.clip(0, 1), 0.06 * unit), 4)
-    sigma = (0.008 + 0.05 * site.strength) * unit
+    sigma = (0.01 + 0.065 * site.strength) * unit
     return composed(site.pixels, window, blurred(window.cut(site.pixels), sigma), mask)
 
 

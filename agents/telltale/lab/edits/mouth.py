@@ -79,7 +79,7 @@ def teeth_mask(crop: Floats, lips: Mask, unit_px: float) -> Mask | None:
     high = stats[largest, cv2.CC_STAT_HEIGHT] > 0.05 * unit_px
     if not (wide and high):
         return None
-    return (labels == largest).astype(np.float32)
+    return np.asarray(labels == largest, dtype=np.float32)
 
 
 def _mouth(site: Site) -> tuple[Window, Mask]:

@@ -108,5 +108,5 @@ def _pasted(site: Site, donor: Donor, names: tuple[GroupName, ...], outline: Poi
     laid = carried_over(donor, similarity(source, target), window)
     mask = inset(polygon(outline, window, (0.06 - 0.035 * s) * unit), 3)
     ring = soften(mask * (1 - mask) * 4, 0)
-    laid = recoloured(laid, window.cut(site.pixels), ring, 1.0 - 0.55 * s)
+    laid = recoloured(laid, window.cut(site.pixels), ring, 1.0 - 0.45 * s)
     return composed(site.pixels, window, laid, mask)

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from telltale.lab.edits.canvas import (
     Floats,
-    Window,
     blurred,
     composed,
     corners,
@@ -50,7 +49,8 @@ def lettering(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) ->
     for n, line in enumerate(lines):
         y = (n + 0.5) * 2 * height / len(lines)
         draw.text((width, y), line, fill=255, font=font, anchor="mm")
-    ink = np.asarray(sheet.resize((width, height), Image.Resampling.BOX), dtype=np.float32) / 255
+    small = sheet.resize((width, height), Image.Resampling.BOX)
+    ink = np.asarray(np.asarray(small, dtype=np.float32) / 255, dtype=np.float32)
     ink = blurred(ink, 0.012 * landmarks.eye_distance_px) * np.float32(rng.uniform(0.75, 0.95))
     crop = window.cut(pixels)
     dark = crop.mean() > 115
@@ -92,20 +92,23 @@ def glyphs(site: Site) -> Planted:
 def straight_lines(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) -> Dressed:
     """Put parallel straight lines (panelling, blinds, tiles) on the wall behind the person."""
     box = _wall(pixels, landmarks)
-    height, width = pixels.shape[:2]
-    wall = _wall_mask(pixels, box)
+    part = window_of(corners(box), 0, pixels)
+    wall = _wall_mask(pixels, box)[: part.y1]
     unit = landmarks.eye_distance_px
     upright = rng.random() < 0.6
-    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
+    xx = np.arange(part.x1, dtype=np.float32)[None]
+    yy = np.arange(part.y1, dtype=np.float32)[:, None]
     tilt = np.float32(rng.uniform(-0.06, 0.06))
     along = xx + tilt * yy if upright else yy + tilt * xx
     gap, thick = rng.uniform(0.22, 0.5) * unit, max(1.0, rng.uniform(0.02, 0.05) * unit)
-    phase = np.abs((along + rng.uniform(0, gap)) % gap - gap / 2)
-    ink = np.clip((thick - phase) / 1.0 + 0.5, 0, 1)
+    turns = (along + np.float32(rng.uniform(0, gap))) / np.float32(gap)
+    phase = np.abs(turns - np.floor(turns) - np.float32(0.5)) * np.float32(gap)
+    ink = np.clip(np.float32(thick + 0.5) - phase, 0, 1)
     depth = np.float32(rng.uniform(0.16, 0.4) * (1 if rng.random() < 0.8 else -0.5))
     gain = 1 - depth * ink * wall
-    out = np.where(gain[..., None] == 1, pixels, np.clip(np.rint(pixels * gain[..., None]), 0, 255))
-    return Dressed(out.astype(np.uint8), box)
+    lined = np.clip(np.rint(pixels[: part.y1] * gain[..., None]), 0, 255).astype(np.uint8)
+    out = np.vstack([lined, pixels[part.y1 :]])
+    return Dressed(out, box)
 
 
 def bent_lines(site: Site) -> Planted:
@@ -143,6 +146,7 @@ def _scrambled(
     own = crop[y : y + h, x : x + w]
     ox, oy, ow, oh = other
     guest = cv2.resize(crop[oy : oy + oh, ox : ox + ow], (w, h), interpolation=cv2.INTER_AREA)
+    guest = guest + (own[[0, -1]].mean((0, 1)) - guest[[0, -1]].mean((0, 1)))  # one ground
     half = max(1, h // 2)
     choice = int(site.rng.integers(4))
     if choice == 0:

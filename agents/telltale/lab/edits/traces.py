@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from telltale.lab.edits.canvas import Window, composed, ellipse, inset, polygon, window_of
-from telltale.lab.edits.edit import Mask, Planted, Site
+from telltale.lab.edits.edit import CannotPlant, Mask, Planted, Site
 from telltale.lab.edits.head import face_outline
 
 
@@ -34,9 +34,11 @@ def recompression(site: Site) -> Planted:
     # the crop's own grid starts at its corner: move it to a place off the picture's grid
     ox, oy = ((int(site.rng.integers(1, 8)) - at) % 8 for at in (window.x0, window.y0))
     window, mask = Window(window.x0 + ox, window.y0 + oy, window.x1, window.y1), mask[oy:, ox:]
+    if min(window.shape) < 8:
+        raise CannotPlant("the face is smaller than a JPEG block")
     mask = inset(mask, 2)
     crop = window.cut(site.pixels).astype(np.uint8)
-    quality = round(62 * (0.16**site.strength))
+    quality = round(62 * (0.22**site.strength))
     ok, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError("the JPEG encoder refused a crop")

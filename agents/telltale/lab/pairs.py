@@ -1,0 +1,177 @@
+"""Pairs of the bench: one photograph, untouched and with one edit planted, degraded alike.
+
+In: a folder of photographs (a person is the file stem up to the first ``_``), landmarks beside
+them or a detector that finds faces. Out: ``Subject``s and, one at a time, ``Pair``s. Raises
+``UsageError`` where no photograph of the folder can be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from telltale.errors import UsageError
+from telltale.lab import landmarks as marks
+from telltale.lab.composites import held_out
+from telltale.lab.edits import EDITS, Donor, Twins
+from telltale.lab.frames import Degradation, Framed, framed
+from telltale.lab.landmarks import Found, Landmarks
+from telltale.regions import Box, Pixels, Region, regions_of
+
+Find = Callable[[Pixels], list[Found]]
+Say = Callable[[str], None]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One usable photograph: where it is, whose, and its landmarks in its own pixels."""
+
+    path: Path
+    name: str
+    person: str
+    landmarks: Landmarks
+    landmarks_from: Literal["file", "detector"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair before it is written: untouched, edited, mask (of one size) and regions."""
+
+    twins: Twins
+    regions: tuple[Region, ...]
+    degradation: Degradation
+
+
+def split_of(person: str) -> Split:
+    """The split of a person, by hash of the id, whatever the seed.
+
+    The shipped models are trained on ``train``, calibrated on ``val``; so no bench, of any seed,
+    tests them on a person they have seen.
+    """
+    if not held_out(person):
+        return "train"
+    digest = hashlib.sha256(f"calibration/{person}".encode()).digest()
+    return "val" if digest[0] % 2 == 0 else "test"
+
+
+def subjects(faces: Path, find: Find | None = None, say: Say = lambda _: None) -> list[Subject]:
+    """The photographs of a folder that have landmarks, or in which ``find`` finds a face.
+
+    ``find`` takes pixels (H x W x 3 uint8) and returns (type, box, score, label) as detectors do.
+    Raises ``UsageError`` naming the folder if none is left.
+    """
+    paths = sorted(p for p in faces.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    found: list[Subject] = []
+    for path in paths:
+        one = _subject(path, path.relative_to(faces).as_posix(), find)
+        if one is None:
+            say(f"{path.name}: no landmarks beside it and no face found; left out")
+        else:
+            found.append(one)
+    if not found:
+        raise UsageError(
+            f"{faces} holds no photograph with landmarks ({len(paths)} pictures); put "
+            "<stem>.landmarks.json beside them, or give a detector that finds faces"
+        )
+    return found
+
+
+def draw(
+    subject: Subject, kind: str, strength: float, seed: int, others: Sequence[Subject]
+) -> Pair:
+    """One pair, from the arguments alone. Raises ``CannotPlant``.
+
+    The donor of a pasted feature is another person of ``others``, of the same split if there is
+    one. A kind keeps its place and form over the strengths.
+    """
+    rng = np.random.default_rng(_number(seed, subject.name, kind))
+    own = framed(_photograph(subject.path), subject.landmarks, rng)
+    donor = _donor(subject, kind, others, rng)
+    degradation = Degradation.drawn(rng)
+    twins, where = _twins(kind, own, strength, rng, donor)
+    scale = degradation.scale
+    regions = _regions(own, where, scale, degradation.sized(own.pixels).shape[:2])
+    return Pair(_degraded(twins, degradation), regions, degradation)
+
+
+def _subject(path: Path, name: str, find: Find | None) -> Subject | None:
+    person = path.stem.split("_")[0]
+    try:
+        return Subject(path, name, person, marks.beside(path), "file")
+    except LookupError:
+        if find is None:
+            return None
+    pixels = marks.photograph(path)
+    regions = regions_of(find(pixels), pixels.shape[1], pixels.shape[0])
+    try:
+        return Subject(path, name, person, marks.from_boxes(regions), "detector")
+    except LookupError:
+        return None
+
+
+def _twins(
+    kind: str, own: Framed, strength: float, rng: np.random.Generator, donor: Donor | None
+) -> tuple[Twins, Box | None]:
+    edit, pixels, where = EDITS[kind], own.pixels, None
+    if edit.dress is not None:
+        dressed = edit.dress(pixels, own.landmarks, rng)
+        pixels, where = dressed.pixels, dressed.where
+    planted = edit.plant(pixels, own.landmarks, strength, rng, donor, where)
+    text = where if edit.cue_region == "text" else None
+    return Twins(pixels, planted.pixels, planted.mask, kind, edit.cue_id, strength), text
+
+
+def _degraded(twins: Twins, degradation: Degradation) -> Twins:
+    real, edited = degradation.applied(twins.real), degradation.applied(twins.edited)
+    size = (real.shape[1], real.shape[0])
+    mask = np.asarray(cv2.resize(twins.mask, size, interpolation=cv2.INTER_AREA), np.float32)
+    return Twins(real, edited, mask, twins.kind, twins.cue_id, twins.strength)
+
+
+def _regions(
+    own: Framed, text: Box | None, scale: float, shape: tuple[int, ...]
+) -> tuple[Region, ...]:
+    landmarks = own.landmarks
+    found = marks.detected(landmarks)
+    seen = marks.ears_visible(own.pixels, landmarks)
+    found = found[:-2] + [f for f, yes in zip(found[-2:], seen, strict=True) if yes]
+    if text is not None:
+        found.append(("object", text, 1.0, "text"))
+    scaled = [(t, _scaled(box, scale), score, label) for t, box, score, label in found]
+    return tuple(regions_of(scaled, shape[1], shape[0]))
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale
+
+
+def _donor(
+    subject: Subject, kind: str, others: Sequence[Subject], rng: np.random.Generator
+) -> Donor | None:
+    if not EDITS[kind].needs_donor:
+        return None
+    strangers = [o for o in others if o.person != subject.person]
+    near = [o for o in strangers if split_of(o.person) == split_of(subject.person)]
+    pool = near or strangers
+    if not pool:
+        return None
+    chosen = pool[int(rng.integers(len(pool)))]
+    return Donor(_photograph(chosen.path), chosen.landmarks)
+
+
+def _number(seed: int, name: str, kind: str) -> int:
+    digest = hashlib.sha256(f"bench/{seed}/{name}/{kind}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+@lru_cache(maxsize=24)
+def _photograph(path: Path) -> Pixels:
+    return marks.photograph(path)

@@ -147,3 +147,20 @@ def test_a_broker_that_does_not_answer_is_named_at_the_start(cluster) -> None:
     with cluster.worker("single", TELLTALE_KAFKA_BOOTSTRAP="127.0.0.1:9") as worker:
         assert worker.ended() == 4
     assert "127.0.0.1:9 is away" in worker.text
+
+
+def test_an_answer_over_the_size_limit_is_a_dead_letter_and_not_an_endless_retry(cluster) -> None:
+    cluster.send(upload("before"), upload("long", "long"), upload("after"))
+    with cluster.worker("batched"):
+        cluster.answers({"before", "after"})
+        (letter,) = cluster.read("images.uploaded.dead", least=1)
+    assert letter.key == b"long"
+    assert "does not take a message of" in letter.header("telltale.errors.message")
+
+
+def test_a_message_near_the_size_limit_still_fits_its_dead_topic(cluster) -> None:
+    big = upload("big", "fail", filling="x" * 1_047_000)
+    cluster.send(big)
+    with cluster.worker("batched"):
+        (letter,) = cluster.read("images.uploaded.dead", least=1)
+    assert letter.original == big.content

@@ -6,13 +6,19 @@ wants by what it uploads.
 
 from __future__ import annotations
 
+import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
+from telltale.delivery.hold import Hold
+from telltale.delivery.sending import Sender
+from telltale.delivery.trial import Trial
 from telltale.delivery.worker import run_workers
 from telltale.errors import DependencyAway, EventFailed, TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
@@ -52,6 +58,9 @@ class Toy(Stage):
                 os._exit(139)  # as a segmentation fault would
             case "hang":
                 time.sleep(3600)
+            case "long":
+                long = event.model_copy(update={"context": {"long": "x" * 2_000_000}})
+                return Answered((admitted(long, item.envelope.id),))
             case "away" if not Path(event.context["until"]).exists():
                 raise DependencyAway("toy store", "refused", retry_after_s=0.2)
             case "once" if not Path(event.context["seen"]).exists():
@@ -102,7 +111,44 @@ STAGES = {
 }
 
 
+def die_at(boundary: str, call: int) -> None:
+    """SIGKILL this process at a step boundary, the n-th time it is reached."""
+    owner, name, after = BOUNDARIES[boundary]
+    step = getattr(owner, name)
+    calls = count(1)
+
+    def die_if_due() -> None:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def sync_step(*args: object) -> object:
+        if not after:
+            die_if_due()
+        done = step(*args)
+        if after:
+            die_if_due()
+        return done
+
+    async def async_step(*args: object) -> object:
+        done = await step(*args)
+        die_if_due()
+        return done
+
+    setattr(owner, name, async_step if inspect.iscoroutinefunction(step) else sync_step)
+
+
+# boundary: (class, its step, whether to die after the step or before)
+BOUNDARIES: dict[str, tuple[type, str, bool]] = {
+    "after-compute": (Trial, "endings", True),
+    "after-send": (Sender, "send", True),
+    "before-acknowledgement": (Hold, "acknowledge", False),
+    "after-acknowledgement": (Hold, "acknowledge", True),
+}
+
+
 def main(names: list[str]) -> int:
+    if boundary := os.environ.get("TOY_DIE_AT"):
+        die_at(boundary, int(os.environ["TOY_DIE_CALL"]))
     try:
         return run_workers([STAGES[name]() for name in names], load_settings())
     except TelltaleError as error:

@@ -49,6 +49,22 @@ class _Producer(driver.Producer):  # type: ignore[misc]
         return {"acks": "all", "enable_idempotence": True}
 
 
+class _Consumer(driver.Consumer):  # type: ignore[misc]
+    """Waits for room instead of giving up a full partition.
+
+    As it comes, a partition with a full buffer is no longer fetched, and when all are full the
+    fetcher sleeps for a second: with buffers as small as a slow stage needs, most of the time.
+    """
+
+    def on_buffer_full(self, tp: Any) -> None:
+        """Keep fetching; the put that follows waits until there is room."""
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+    Producer = _Producer
+
+
 class StageApp(faust.App):  # type: ignore[misc]
     """A Faust app that gives back before it waits, and says farewell after."""
 
@@ -56,8 +72,8 @@ class StageApp(faust.App):  # type: ignore[misc]
     marks: Marks
     condition: State
 
-    def _new_producer(self) -> _Producer:
-        return _Producer(self.transport, loop=self.loop, beacon=self.beacon)
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """None is needed: there are no tables."""

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import faust
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from faust.exceptions import ProducerSendError
 
 from telltale.delivery.backoff import away_pause_s
 from telltale.delivery.taken import Outgoing
@@ -48,8 +49,9 @@ class Sender:
             future: asyncio.Future[object] = await self._app.producer.send(
                 message.topic, message.key, message.value, None, None, message.headers
             )
-        except (KafkaError, ValueError) as error:
-            return error
+        except ProducerSendError as error:
+            # Faust wraps what the client says, such as that the message is too large
+            return error.__cause__ if isinstance(error.__cause__, Exception) else error
         return future
 
     def _result(

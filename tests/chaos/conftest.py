@@ -1,0 +1,8 @@
+"""Chaos uses the harness of the delivery tests: real Kafka, workers as processes, a stock auditor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))

@@ -41,7 +41,10 @@ RejectionCode = Literal[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # what we send holds every field, also those at their default: the published schemas say so
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_serialization_defaults_required=True
+    )
 
 
 class Image(_Model):

@@ -131,18 +131,28 @@ def beside(path: Path, pixels: Pixels | None = None) -> Landmarks:
 def carried(landmarks: Landmarks, source: Pixels, target: Pixels) -> Landmarks:
     """Landmarks of ``source`` carried to ``target`` (same person, like pose) by optical flow."""
     scale = 128.0 / landmarks.eye_distance_px
-    small = [_grey(p, scale) for p in (source, target)]
-    height, width = small[0].shape
-    small[1] = cv2.copyMakeBorder(
-        small[1], 0, max(0, height - small[1].shape[0]), 0, max(0, width - small[1].shape[1]),
-        cv2.BORDER_REPLICATE,
-    )[:height, :width]  # fmt: skip
+    before, after = _grey(source, scale), _grey(target, scale)
+    height, width = before.shape
+    shift = _shift(before, after, landmarks.points * scale)
+    move = np.array([[1.0, 0.0, -shift[0]], [0.0, 1.0, -shift[1]]])
+    level = cv2.warpAffine(after, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
     flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = flow_of.calc(small[0], small[1], None)
-    flow = cv2.GaussianBlur(flow, (0, 0), 2.0)
+    flow = cv2.GaussianBlur(flow_of.calc(before, np.asarray(level), None), (0, 0), 2.0)
     at = np.rint(landmarks.points * scale).astype(int)
     x, y = at[:, 0].clip(0, width - 1), at[:, 1].clip(0, height - 1)
-    return Landmarks(landmarks.points + flow[y, x].astype(np.float64) / scale)
+    moved = flow[y, x].astype(np.float64) + shift
+    return Landmarks(landmarks.points + moved / scale)
+
+
+def _shift(before: NDArray[np.uint8], after: NDArray[np.uint8], points: Points) -> Points:
+    """By how many pixels the upper face moved: where its patch matches best (correlation)."""
+    x0, y0, x1, y1 = _around(points[[0, 1, 71, 82, 55]], 0.1, 0.1)
+    patch = before[max(0, int(y0)) : int(y1), max(0, int(x0)) : int(x1)]
+    if min(patch.shape) < 8 or patch.shape[0] > after.shape[0] or patch.shape[1] > after.shape[1]:
+        return np.zeros(2)
+    match = cv2.matchTemplate(after, patch, cv2.TM_CCOEFF_NORMED)
+    _, _, _, best = cv2.minMaxLoc(match)
+    return np.array([best[0] - max(0, int(x0)), best[1] - max(0, int(y0))], dtype=np.float64)
 
 
 def detected(landmarks: Landmarks) -> list[Found]:

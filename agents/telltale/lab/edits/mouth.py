@@ -68,7 +68,11 @@ def teeth_mask(crop: Floats, lips: Mask, unit_px: float) -> Mask | None:
     redness = lab[..., 1]
     bare = float(np.median(redness[inside]))
     lightness = float(np.median(lab[..., 0][inside]))
-    pale = (redness < bare - 6) & (lab[..., 0] > max(lightness, 38.0)) & inside
+    light = lab[..., 0]
+    paler = (redness < bare - 6) & (light > max(lightness, 38.0))
+    shining = (redness < bare - 2) & (light > lightness + 16)  # teeth against dark lips
+    core = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_rim(unit_px))
+    pale = (paler | shining) & (np.asarray(core) > 0)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     closed = cv2.morphologyEx(pale.astype(np.uint8), cv2.MORPH_CLOSE, kernel, iterations=2)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(closed)
@@ -80,6 +84,11 @@ def teeth_mask(crop: Floats, lips: Mask, unit_px: float) -> Mask | None:
     if not (wide and high):
         return None
     return np.asarray(labels == largest, dtype=np.float32)
+
+
+def _rim(unit_px: float) -> int:
+    """Steps of erosion that take off the rim of the lips, where skin may lie within the outline."""
+    return max(1, round(0.045 * unit_px))
 
 
 def _mouth(site: Site) -> tuple[Window, Mask]:

@@ -1,0 +1,91 @@
+"""How well boxes are found: average precision at IoU 0.5, with bootstrap intervals.
+
+In: for each picture, the true boxes and what a detector found. Out: plain numbers. Pure
+functions; a class that is nowhere gets ``nan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltale.lab.composites import CLASSES, Labels
+from telltale.models import Found
+from telltale.regions import Box, area_px
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One picture: by class, how many boxes are there, and the score of each finding and
+    whether it is one of them (n x 2)."""
+
+    there: tuple[int, ...]
+    found: tuple[Floats, ...]
+
+
+def compared(labels: Labels, found: Sequence[Found], threshold: float = 0.5) -> Marked:
+    """Match findings to true boxes, best score first, each box once."""
+    there, marks = [], []
+    for number, name in enumerate(CLASSES):
+        truths: list[Box] = [
+            (float(r[1]), float(r[2]), float(r[3]), float(r[4])) for r in labels if r[0] == number
+        ]
+        mine = sorted(((f[2], f[1]) for f in found if f[0] == name), reverse=True)
+        there.append(len(truths))
+        rows = []
+        for score, box in mine:
+            ious = [overlap(box, t) for t in truths]
+            hit = bool(ious) and max(ious) >= threshold
+            if hit:
+                truths.pop(int(np.argmax(ious)))
+            rows.append((score, float(hit)))
+        marks.append(np.array(rows, dtype=np.float64).reshape(-1, 2))
+    return Marked(tuple(there), tuple(marks))
+
+
+def average_precision(marked: Sequence[Marked], number: int) -> float:
+    """Area under the precision envelope over recall (all points), for one class."""
+    total = sum(m.there[number] for m in marked)
+    if total == 0:
+        return float("nan")
+    rows = np.concatenate([m.found[number] for m in marked])
+    hits = rows[np.argsort(-rows[:, 0], kind="stable"), 1]
+    right = np.cumsum(hits)
+    precision = right / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((envelope * hits).sum() / total)
+
+
+def intervals(marked: Sequence[Marked], draws: int, seed: int) -> dict[str, dict[str, float]]:
+    """Average precision by class and their mean, with 95 % bootstrap intervals over pictures."""
+    numbers = range(len(CLASSES))
+    whole = [average_precision(marked, n) for n in numbers]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        chosen = [marked[i] for i in rng.integers(0, len(marked), len(marked))]
+        drawn.append([average_precision(chosen, n) for n in numbers])
+    table = np.array(drawn)
+    table = np.hstack([table, table.mean(1, keepdims=True)])
+    low, high = np.transpose([_bounds(column[~np.isnan(column)]) for column in table.T])
+    values = [*whole, float(np.mean(whole))]
+    return {
+        name: {"value": values[i], "low": float(low[i]), "high": float(high[i])}
+        for i, name in enumerate((*CLASSES, "mean"))
+    }
+
+
+def _bounds(drawn: Floats) -> Floats:
+    return np.percentile(drawn, (2.5, 97.5)) if drawn.size else np.full(2, np.nan)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    both = area_px((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    union = area_px(a) + area_px(b) - both
+    return both / union if union > 0 else 0.0

@@ -144,7 +144,9 @@ class Cluster:
         self._workers = 0
 
     def send(self, *records: Record, topic: str = UPLOADED.name) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "linger.ms": 5, "message.max.bytes": 2_000_000}
+        )
         for r in records:
             producer.produce(self.prefix + topic, r.value, r.key, headers=list(r.headers))
         assert producer.flush(30) == 0

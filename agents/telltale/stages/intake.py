@@ -1,7 +1,8 @@
 """intake: from an address to admitted, stored, hashed bytes.
 
 In: ``ImageUploaded``. Out: ``ImageAdmitted``, or a ``VerdictIssued`` that says ``rejected`` with a
-code, so that nobody waits for an answer that never comes. Fails only when the image store is away.
+code, so that nobody waits for an answer that never comes. Raises ``DependencyAway`` when the image
+store, or the database where near duplicates are linked, does not answer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import cast
 
 from telltale import __version__
@@ -25,21 +25,17 @@ from telltale.events import (
     VerdictIssued,
 )  # fmt: skip
 from telltale.fetching import FetchLimits, fetch
-from telltale.pictures import Limits, decode, perceptual_hash, read_header
+from telltale.pictures import Limits
 from telltale.policy import PolicyFile
 from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome
+from telltale.stages.examining import Examiner
 from telltale.stages.reading import Blobs
 
 STORED = "telltale:sha256/"
-FETCHES = 8  # under way at once; a slow uploader holds one, not the batch
+FETCHES = 16  # under way at once, each at most the largest upload in memory
 
 NearDuplicate = Callable[[ImageUploaded, str, int], VerdictIssued | None]
 """(upload, perceptual hash, bits) to the verdict on an earlier near duplicate."""
-
-
-@dataclass(frozen=True)
-class _Admitted:
-    image: Image
 
 
 class Intake:
@@ -58,13 +54,13 @@ class Intake:
         profile: Profile,
         near_duplicate: NearDuplicate | None = None,
     ) -> None:
-        self._blobs, self._fetch, self._limits = blobs, fetch_limits, limits
+        self._blobs, self._fetch, self._examiner = blobs, fetch_limits, Examiner(limits)
         self._policy, self._profile, self._near = policy, profile, near_duplicate
         self.batch = Batch(FETCHES, 0.01)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="intake")
 
     def open(self) -> None:
-        """Nothing to load."""
+        """Nothing to load; decoding processes start with the first picture."""
 
     def prepare(self, item: Item[Event]) -> object:
         """Nothing: fetching is the work itself."""
@@ -75,8 +71,9 @@ class Intake:
         return list(self._pool.map(self._answer, items))
 
     def close(self) -> None:
-        """End the fetching threads."""
+        """End the fetching threads and the decoding processes."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._examiner.close()
 
     def _answer(self, item: Item[Event]) -> Outcome:
         upload = cast(ImageUploaded, item.event)
@@ -120,12 +117,10 @@ class Intake:
         return data
 
     def _admit(self, data: bytes) -> Image:
-        header = read_header(data, self._limits)
-        pixels = decode(data)
+        found = self._examiner.examine(data)
         return Image(
-            sha256=self._blobs.put(data), phash=perceptual_hash(pixels),
-            width_px=header.width_px, height_px=header.height_px,
-            media_type=header.media_type, size_bytes=len(data),
+            sha256=self._blobs.put(data), phash=found.phash, width_px=found.width_px,
+            height_px=found.height_px, media_type=found.media_type, size_bytes=len(data),
         )  # fmt: skip
 
     def _rejection(

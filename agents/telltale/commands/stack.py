@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import click
@@ -15,7 +16,7 @@ from telltale.settings import load_settings
 def up(as_json: bool) -> None:
     """Start Kafka, PostgreSQL with pgvector and Valkey on loopback; a second call finds the first.
 
-    Then the topics are created, the migrations applied and the cues loaded, where that is not
+    Servers named in the settings are used instead. Then the topics are created, the migrations applied and the cues loaded, where that is not
     done yet, so that workers can start.
     """
     from telltale.app import Wiring
@@ -24,14 +25,17 @@ def up(as_json: bool) -> None:
 
     say = Console(stderr=True, highlight=False).print
     settings = load_settings()
-    endpoints = start(settings.home, say)
-    prepare(Wiring(settings), say)
+    if not all((settings.kafka_bootstrap, settings.postgres_dsn, settings.redis_url)):
+        start(settings.home, say)
+    wiring = Wiring(settings)
+    prepare(wiring, say)
+    names = ("kafka_bootstrap", "postgres_dsn", "redis_url")
+    found = {name: getattr(wiring.settings, name) for name in names}
     if as_json:
-        click.echo(endpoints.model_dump_json())
+        click.echo(json.dumps(found))
         return
-    click.echo(f"kafka     {endpoints.kafka_bootstrap}")
-    click.echo(f"postgres  {endpoints.postgres_dsn}")
-    click.echo(f"redis     {endpoints.redis_url}")
+    for name, where in found.items():
+        click.echo(f"{name:<16} {where}")
     click.echo("next: 'telltale worker --all', then 'telltale submit FILE --wait'")
 
 
@@ -54,10 +58,8 @@ def doctor(as_json: bool) -> int:
     from telltale.stack.doctor import check
 
     settings = load_settings()
-    try:
+    with contextlib.suppress(UsageError):  # not up: the checks say so, one by one
         settings = connected(settings)
-    except UsageError:
-        pass  # not up: the checks say so, one by one
     checks = check(settings.home, settings)
     if as_json:
         click.echo(json.dumps([c.model_dump() for c in checks]))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab import landmarks as marks
-from telltale.lab.composites import held_out
+from telltale.lab.cutouts import held_out
 from telltale.lab.edits import EDITS, CannotPlant, Donor, Mask
 from telltale.lab.landmarks import Landmarks
 from telltale.regions import (

@@ -19,7 +19,7 @@ import numpy as np
 
 from telltale.errors import UsageError
 from telltale.lab import landmarks as marks
-from telltale.lab.composites import held_out
+from telltale.lab.cutouts import held_out
 from telltale.lab.edits import EDITS, Donor, Twins
 from telltale.lab.frames import Degradation, Framed, framed
 from telltale.lab.landmarks import Found, Landmarks

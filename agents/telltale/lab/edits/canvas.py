@@ -152,7 +152,7 @@ def composed(pixels: Pixels, window: Window, edited: Floats, mask: Mask) -> Plan
 
     Raises ``CannotPlant`` if the mask is empty or nothing changed.
     """
-    before = window.cut(pixels)
+    before, mask = window.cut(pixels), np.minimum(mask, np.float32(1))
     mixed = np.rint(before + (edited - before) * mask[..., None])
     out = pixels.copy()
     out[window.y0 : window.y1, window.x0 : window.x1] = np.clip(mixed, 0, 255).astype(np.uint8)

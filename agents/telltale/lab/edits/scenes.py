@@ -37,7 +37,7 @@ WORDS = (
 
 
 def lettering(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) -> Dressed:
-    """Print one to three words beside the head or on the chest, inked as ink or paint would be."""
+    """Print one to three words beside the head or on the chest, on a sign if it is restless there."""
     box = _free_place(pixels, landmarks, rng)
     window = window_of(corners(box), 0, pixels)
     height, width = window.shape
@@ -53,11 +53,16 @@ def lettering(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) ->
     ink = np.asarray(np.asarray(small, dtype=np.float32) / 255, dtype=np.float32)
     ink = blurred(ink, 0.012 * landmarks.eye_distance_px) * np.float32(rng.uniform(0.75, 0.95))
     crop = window.cut(pixels)
+    if crop.std(axis=(0, 1)).max() > 14:  # too restless to write on: put up a sign first
+        board = np.clip(crop.mean((0, 1)) * 0.3 + rng.uniform(120, 180), 0, 255)
+        crop = np.broadcast_to(board.astype(np.float32), crop.shape)
     dark = crop.mean() > 115
     colour = rng.uniform(15, 85, 3) if dark else rng.uniform(175, 240, 3)
-    mask = inset(soften(ink, 0), 2)
-    planted = composed(pixels, window, np.zeros_like(crop) + colour.astype(np.float32), mask)
-    return Dressed(planted.pixels, box)
+    mask = inset(soften(ink, 0), 2)[..., None]
+    written = np.rint(crop + (colour.astype(np.float32) - crop) * mask).astype(np.uint8)
+    out = pixels.copy()
+    out[window.y0 : window.y1, window.x0 : window.x1] = written
+    return Dressed(out, box)
 
 
 def glyphs(site: Site) -> Planted:

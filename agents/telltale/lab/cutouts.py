@@ -60,10 +60,10 @@ def layers(faces: Path, measuring: bool) -> list[Layer]:
     return cut
 
 
-def backgrounds(folders: Iterable[Path] = ()) -> list[Pixels]:
+def backgrounds(folders: Iterable[Path] = (), packaged: bool = True) -> list[Pixels]:
     """Photographs without people, at most 1024 px wide: of packages, then of ``folders``."""
     paths: list[Path] = []
-    for name in NO_PEOPLE:
+    for name in NO_PEOPLE if packaged else ():
         package, _, rest = name.partition("/")
         spec = find_spec(package)
         if spec is not None and spec.origin is not None:

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from telltale.lab.composites import CLASSES, Labels, compose
 from telltale.lab.cutouts import Layer, backgrounds, layers
-from telltale.lab.precision import Marked, compared, intervals
-from telltale.models.yolo import YoloDetector, architecture, build, quiet_ultralytics
+from telltale.lab.measure_detector import evaluate as evaluate
+from telltale.models.yolo import architecture, build, quiet_ultralytics
 from telltale.regions import Pixels
 
 Picture = tuple[Pixels, Labels]
@@ -237,30 +237,3 @@ def _log(path: Path, row: dict[str, float]) -> None:
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def evaluate(
-    faces: Path,
-    weights: Path | None = None,
-    seed: int = 0,
-    pictures: int = 200,
-    size_px: int = 640,
-    scenes: Sequence[Path] = (),
-    draws: int = 200,
-) -> dict[str, Any]:
-    """Average precision at IoU 0.5 on composites of people never trained on, faces 24 to 500 px.
-
-    A dict of ``value``, ``low``, ``high`` (95 % bootstrap over pictures) by class, and
-    their ``mean``. ``weights`` default to those
-    shipped. The same seed gives the same pictures.
-    """
-    cv2.setNumThreads(1)
-    detector = YoloDetector(weights, confidence=0.01)
-    people, backs = layers(faces, measuring=True), backgrounds(scenes)
-    marked: list[Marked] = []
-    for number in range(pictures):
-        rng = np.random.default_rng([seed, 1_000_003, number])
-        picture, labels = compose(rng, people, backs, size_px)
-        marked.append(compared(labels, detector.detect([picture])[0]))
-    out: dict[str, Any] = intervals(marked, draws, seed)
-    return out | {"pictures": pictures, "seed": seed, "revision": detector.revision}

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telltale.cues import Cue, load_cues, load_documents
@@ -18,6 +16,7 @@ from telltale.errors import UsageError
 from telltale.events import ImageUploaded, VerdictIssued
 from telltale.fetching import FetchLimits
 from telltale.models import Detector, Encoder, Explainer, Judge
+from telltale.models.files import mini_encoder_revision, mini_folder
 from telltale.pictures import Limits
 from telltale.policy import PolicyFile
 from telltale.policy.calibration import Calibration, load_calibration
@@ -67,11 +66,6 @@ def connected(settings: Settings) -> Settings:
             "redis_url": settings.redis_url or endpoints.redis_url,
         }
     )
-
-
-def weights_folder() -> Path:
-    """The folder of the mini weights inside the package."""
-    return Path(str(resources.files("telltale"))) / "data" / "weights" / "mini"
 
 
 class Wiring:
@@ -167,7 +161,7 @@ class Wiring:
     def calibration(self) -> Calibration | None:
         """The calibration made for this encoder, or None; the verdicts then say 'uncalibrated'."""
         default = (
-            weights_folder() / "calibration.json"
+            mini_folder() / "calibration.json"
             if self.given.profile == "mini"
             else self.given.home / "calibration.json"
         )
@@ -191,9 +185,12 @@ class Wiring:
 
     def load_cues(self) -> bool:
         """Bring the cue table up to the corpus and encoder in use; whether anything changed."""
-        return self.cue_store.load(
-            list(self.cues.values()), load_documents(self.given.cues_dir), self.encoder
-        )
+        cues, documents = list(self.cues.values()), load_documents(self.given.cues_dir)
+        # asked by name first: loading the encoder takes longer than all the rest
+        revision = mini_encoder_revision() if self.given.profile == "mini" else None
+        if revision is not None and self.cue_store.holds(revision, cues, documents):
+            return False
+        return self.cue_store.load(cues, documents, self.encoder)
 
     def stage(self, name: str) -> Stage:
         """One stage by its name. Raises ``UsageError`` for a name that is none."""

@@ -18,10 +18,11 @@ from psycopg.types.json import Jsonb
 from telltale.cues import LANGUAGES, SIDES, Cue, Document, Side, sentences
 from telltale.errors import UsageError
 from telltale.models import Encoder
-from telltale.regions import CueRegion
+from telltale.regions import CueRegion, RegionType
 from telltale.stores.database import Connection, Database
 
 DIMENSIONS = 512
+LOADING = 0x7E117A1E01  # advisory lock: workers that start together load the corpus once
 Vector = NDArray[np.float32]
 
 
@@ -54,31 +55,30 @@ class CueStore:
         self, cues: Sequence[Cue], documents: Mapping[str, Document], encoder: Encoder
     ) -> bool:
         """Make the tables hold exactly this corpus for this encoder; whether anything changed."""
+        if self.holds(encoder.revision, cues, documents):
+            return False
         revision = corpus_revision(cues, documents)
-        with self._database.connection() as db:
-            row = db.execute(
-                "SELECT revision FROM corpora WHERE encoder = %s", (encoder.revision,)
-            ).fetchone()
-            if row == (revision,):
-                return False
         vectors = {(c.cue_id, side): _mean(encoder, c, side) for c in cues for side in SIDES}
         with self._database.connection() as db:
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
+            if _is_loaded(db, encoder.revision, revision):
+                return False  # another worker was quicker
             _write_corpus(db, cues, documents)
-            db.execute("DELETE FROM cue_vectors WHERE encoder = %s", (encoder.revision,))
-            with db.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO cue_vectors (encoder, cue_id, side, region, vector) VALUES (%s, %s, %s, %s, %s::halfvec)",
-                    [
-                        (encoder.revision, c.cue_id, side, c.region, as_text(vectors[c.cue_id, side]))
-                        for c in cues for side in SIDES
-                    ],
-                )  # fmt: skip
+            _write_vectors(db, encoder.revision, cues, vectors)
             db.execute(
                 "INSERT INTO corpora (encoder, revision) VALUES (%s, %s) ON CONFLICT (encoder)"
                 " DO UPDATE SET revision = excluded.revision, loaded_at = now()",
                 (encoder.revision, revision),
             )
         return True
+
+    def holds(self, encoder: str, cues: Sequence[Cue], documents: Mapping[str, Document]) -> bool:
+        """Whether the tables hold exactly this corpus for that encoder."""
+        with self._database.connection() as db:
+            row = db.execute(
+                "SELECT revision FROM corpora WHERE encoder = %s", (encoder,)
+            ).fetchone()
+        return row == (corpus_revision(cues, documents),)
 
     def revision(self, encoder: str) -> str:
         """The corpus loaded for that encoder. Raises ``UsageError`` when there is none."""
@@ -133,22 +133,38 @@ class CueStore:
         with self._database.connection() as db, db.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO exemplars (exemplar_id, encoder, region, cue_id, edited, vector)"
-                " VALUES (%s, %s, %s, %s, %s, %s::halfvec) ON CONFLICT (exemplar_id) DO NOTHING",
+                " VALUES (%s, %s, %s, %s, %s, %s::halfvec) ON CONFLICT (encoder, exemplar_id) DO NOTHING",
                 [
                     (i, encoder, region, cue, edited, as_text(v))
                     for i, region, cue, edited, v in rows
                 ],
             )
 
-    def exemplars(self, encoder: str, region_type: str, vector: Vector, k: int) -> list[str]:
-        """Ids of the known regions nearest to a vector."""
+    def exemplars(
+        self, encoder: str, places: Sequence[tuple[str, RegionType, Vector]], k: int
+    ) -> dict[str, tuple[str, ...]]:
+        """Ids of the ``k`` known regions of the same type nearest to each place, in one query.
+
+        ``places`` holds (region id, region type, vector); a place without any is left out.
+        """
+        if not places:
+            return {}
+        query = """
+            SELECT r.region_id, array_agg(e.exemplar_id ORDER BY e.distance, e.exemplar_id)
+            FROM unnest(%s::text[], %s::text[], %s::text[]) AS r (region_id, type, vector),
+                 LATERAL (
+                    SELECT exemplar_id, vector <=> r.vector::halfvec AS distance
+                    FROM exemplars WHERE encoder = %s AND region = r.type
+                    ORDER BY vector <=> r.vector::halfvec, exemplar_id LIMIT %s
+                 ) AS e
+            GROUP BY r.region_id
+        """
+        ids, types, vectors = zip(*places, strict=True)
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT exemplar_id FROM exemplars WHERE encoder = %s AND region = %s"
-                " ORDER BY vector <=> %s::halfvec, exemplar_id LIMIT %s",
-                (encoder, region_type, as_text(vector), k),
+                query, (list(ids), list(types), [as_text(v) for v in vectors], encoder, k)
             ).fetchall()
-        return [str(r[0]) for r in rows]
+        return {region_id: tuple(found) for region_id, found in rows}
 
     def close(self) -> None:
         """Close every connection."""
@@ -174,11 +190,37 @@ def as_text(vector: Vector) -> str:
     return f"[{','.join(values)}]"
 
 
+def _is_loaded(db: Connection, encoder: str, revision: str) -> bool:
+    """Whether these vectors are there, and the tables that people read hold the same corpus."""
+    row = db.execute(
+        "SELECT (SELECT revision FROM corpora WHERE encoder = %s),"
+        " (SELECT revision FROM corpora ORDER BY loaded_at DESC LIMIT 1)",
+        (encoder,),
+    ).fetchone()
+    return row == (revision, revision)
+
+
 def _mean(encoder: Encoder, cue: Cue, side: Side) -> Vector:
     """One vector a side: the mean over its sentences in every language, length 1."""
     texts = [s for language in LANGUAGES for s in sentences(cue, side, language)]
     mean = encoder.encode_texts(texts).mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-8), np.float32)
+
+
+def _write_vectors(
+    db: Connection, encoder: str, cues: Sequence[Cue], vectors: Mapping[tuple[str, Side], Vector]
+) -> None:
+    db.execute("DELETE FROM cue_vectors WHERE encoder = %s", (encoder,))
+    with db.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO cue_vectors (encoder, cue_id, side, region, vector)"
+            " VALUES (%s, %s, %s, %s, %s::halfvec)",
+            [
+                (encoder, c.cue_id, side, c.region, as_text(vectors[c.cue_id, side]))
+                for c in cues
+                for side in SIDES
+            ],
+        )
 
 
 def _write_corpus(db: Connection, cues: Sequence[Cue], documents: Mapping[str, Document]) -> None:

@@ -16,6 +16,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from telltale.errors import DependencyAway
 
 CONNECT_S = 5.0
+# An HNSW scan that filters (by encoder, side, region) goes on until enough rows fit; without this
+# pgvector stops after the first ef_search rows, however few of them do. Needs pgvector 0.8.
+NEAREST = "-c hnsw.ef_search=100 -c hnsw.iterative_scan=strict_order"
 STATEMENT_MS = 30_000  # a query that takes longer is stuck; the event is tried again
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -27,7 +30,7 @@ class Database:
         self._pool = ConnectionPool(
             dsn, min_size=0, max_size=most, open=False, timeout=CONNECT_S,
             check=ConnectionPool.check_connection,
-            kwargs={"options": f"-c statement_timeout={STATEMENT_MS}", "connect_timeout": int(CONNECT_S)},
+            kwargs={"options": f"-c statement_timeout={STATEMENT_MS} {NEAREST}", "connect_timeout": int(CONNECT_S)},
         )  # fmt: skip
         self._open = False
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import redis
 from numpy.typing import NDArray
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 Vector = NDArray[np.float32]
 LOG = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class EmbeddingCache:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             health_check_interval=30,
+            retry=Retry(NoBackoff(), 1),  # a dropped connection once more; the timeout is the limit
         )
         self._ttl_s = ttl_s
         self._away = False

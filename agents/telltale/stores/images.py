@@ -18,6 +18,8 @@ import fsspec
 
 from telltale.errors import DependencyAway, EventFailed, UsageError
 
+DRIVERS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "azure", "adlfs")
+
 
 class ImageStore:
     """Blobs under ``blobs/ab/cd/<sha256>``, drawn pictures under their own keys."""
@@ -51,15 +53,15 @@ class ImageStore:
     def put_picture(self, key: str, data: bytes) -> None:
         """Keep a drawn picture; the same key is written over by the same drawing."""
         with self._answering():
-            self._write(f"{self._root}/{key}", data)
+            self._write(self._picture(key), data)
 
     def get_picture(self, key: str) -> bytes:
         """The bytes of a drawn picture. Raises ``EventFailed`` when it is not there."""
-        return self._read(f"{self._root}/{key}")
+        return self._read(self._picture(key))
 
     def picture_path(self, key: str) -> str:
         """Where a person finds a picture: a file, or an address of the store."""
-        path = f"{self._root}/{key}"
+        path = self._picture(key)
         return path if self._local else str(self._files.unstrip_protocol(path))
 
     @property
@@ -69,6 +71,12 @@ class ImageStore:
 
     def _blob(self, sha256: str) -> str:
         return f"{self._root}/blobs/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+    def _picture(self, key: str) -> str:
+        """Keys come in events, which others might write: they may not lead out of the store."""
+        if key.startswith("/") or "\\" in key or any(p in ("", ".", "..") for p in key.split("/")):
+            raise EventFailed(f"{key!r} is no key of a picture")
+        return f"{self._root}/{key}"
 
     def _read(self, path: str) -> bytes:
         with self._answering():
@@ -84,17 +92,27 @@ class ImageStore:
             return
         self._files.makedirs(str(Path(path).parent), exist_ok=True)
         fresh = f"{path}.{uuid4().hex}"
-        with Path(fresh).open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(fresh).replace(path)
+        try:
+            with Path(fresh).open("wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            Path(fresh).replace(path)
+        except OSError:
+            Path(fresh).unlink(missing_ok=True)  # a full disk is not helped by half a file
+            raise
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, EventFailed):
             raise
-        except (OSError, TimeoutError) as error:
+        except Exception as error:
+            # drivers raise errors of their own, botocore's among them, that are no OSError
+            if (
+                not isinstance(error, OSError)
+                and type(error).__module__.split(".")[0] not in DRIVERS
+            ):
+                raise
             raise DependencyAway("image store", f"{self._root}: {error}") from error

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from telltale.events import ExplanationReady, VerdictIssued
+from telltale.events import ExplanationReady, VerdictIssued, VerdictLabel
 from telltale.stores.database import Connection, Database
 
 # Near duplicates are looked for among this many most recent uploads: a hash cannot be searched by an
@@ -44,7 +44,7 @@ class VerdictStore:
         explanations: Sequence[tuple[UUID, ExplanationReady]],
     ) -> None:
         """Keep a batch in one transaction; what is there already stays as it is."""
-        with self._database.connection() as db:
+        with self._database.connection() as db, db.pipeline():
             for verdict_id, event in verdicts:
                 _put_verdict(db, verdict_id, event)
             for explanation_id, explanation in explanations:
@@ -54,18 +54,25 @@ class VerdictStore:
                     (
                         explanation_id,
                         explanation.verdict_id,
-                        explanation.image_id,
+                        _storable(explanation.image_id),
                         _json(explanation),
                     ),
                 )
 
     def of_image(self, image_id: str) -> list[Recorded]:
         """All verdicts on an image, newest first; replays among them carry their replay id."""
-        return self._select("v.image_id = %s ORDER BY v.recorded_at DESC", (image_id,))
+        return self._select("v.image_id = %s ORDER BY v.recorded_at DESC", (_storable(image_id),))
 
-    def latest(self, count: int) -> list[Recorded]:
-        """The most recent verdicts, newest first."""
-        return self._select("true ORDER BY v.recorded_at DESC LIMIT %s", (count,))
+    def latest(
+        self, count: int, since: datetime | None = None, verdict: VerdictLabel | None = None
+    ) -> list[Recorded]:
+        """The most recent verdicts, newest first; recorded from ``since`` on, saying ``verdict``."""
+        where = [("v.recorded_at >= %s", since), ("v.verdict = %s", verdict)]
+        asked = [(text, value) for text, value in where if value is not None]
+        text = " AND ".join(t for t, _ in asked) or "true"
+        return self._select(
+            f"{text} ORDER BY v.recorded_at DESC LIMIT %s", (*(v for _, v in asked), count)
+        )
 
     def near_duplicate(self, phash: str, bits: int, before: datetime) -> VerdictIssued | None:
         """The live verdict on the nearest picture uploaded earlier, if within ``bits``.
@@ -123,8 +130,8 @@ def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued) -> None
         " reliability, action, profile, policy, uploaded_at, event)"
         " VALUES (%s, %s, %s, %s, %s::bit(64), %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (verdict_id) DO NOTHING",
         (
-            verdict_id, event.image_id, event.upload_id, image.sha256 if image else None,
-            _bits(image.phash) if image else None, event.replay_id, verdict.verdict, verdict.probability,
+            verdict_id, _storable(event.image_id), event.upload_id, image.sha256 if image else None,
+            _bits(image.phash) if image else None, _storable(event.replay_id), verdict.verdict, verdict.probability,
             verdict.reliability, verdict.action, verdict.provenance.profile, verdict.provenance.policy,
             event.uploaded_at, _json(event),
         ),
@@ -141,7 +148,17 @@ def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued) -> None
 
 
 def _json(event: VerdictIssued | ExplanationReady) -> Jsonb:
-    return Jsonb(event.model_dump(mode="json"))
+    return Jsonb(_storable(event.model_dump(mode="json")))
+
+
+def _storable(value: Any) -> Any:
+    """The same with U+FFFD for NUL: JSON may hold it, PostgreSQL's text and jsonb may not, and an
+    uploader's stray character must not keep a verdict from being recorded."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_storable(k): _storable(v) for k, v in value.items()}
+    return [_storable(v) for v in value] if isinstance(value, list) else value
 
 
 def _bits(phash: str) -> str:

@@ -28,7 +28,7 @@ ALLOWED = {
     "policy": GROUND,
     "models": GROUND,
     "stores": GROUND | {"models"},
-    "stack": {"errors", "settings"},
+    "stack": {"errors", "settings", "topics"},
     "stages": GROUND | {"policy", "models", "stores"},
     "delivery": GROUND | {"policy", "stages", "stores"},
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -162,9 +163,11 @@ class Supervisor:
         ports: dict[str, int] = {}
         for name in ("kafka", "controller", "postgres", "valkey"):
             port = before.get(name, 0)
-            ports[name] = port if port and _free(port) else _any_port()
-            if port and ports[name] != port:
-                _say(f"port {port} of {name} is taken by another program; {ports[name]} is used")
+            while not port or port in ports.values() or not _free(port):
+                port = _any_port()
+            ports[name] = port
+            if name in before and before[name] != port:
+                _say(f"port {before[name]} of {name} is taken by another program; {port} is used")
         path.write_text(json.dumps(ports))
         return ports
 
@@ -180,10 +183,16 @@ def _free(port: int) -> bool:
 
 
 def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free port below the range from which the kernel takes ports for outgoing connections.
+
+    Inside that range a client that knocks at a server which is down can be given the server's own
+    port, connects to itself, and keeps the server from coming back.
+    """
+    for _ in range(1000):
+        port = random.randrange(20_000, 32_000)
+        if _free(port):
+            return port
+    raise UsageError("no port between 20000 and 32000 is free on 127.0.0.1")
 
 
 def _say(text: str) -> None:

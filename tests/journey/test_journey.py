@@ -15,7 +15,6 @@ from skimage import data
 
 from telltale.app import Wiring
 from telltale.events import ImageUploaded
-
 from tests.contract.consumer import consume
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

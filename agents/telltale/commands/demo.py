@@ -24,7 +24,7 @@ from telltale.commands.preparing import prepare
 from telltale.commands.report import Result, picture_keys, write
 from telltale.commands.uploading import Uploader
 from telltale.commands.verdicts import STYLES, line, number
-from telltale.commands.workers import start_worker, stop_worker, wait_ready
+from telltale.commands.workers import keep_worker, start_worker, stop_worker, wait_ready
 from telltale.events import ExplanationReady, VerdictIssued
 from telltale.settings import load_settings
 
@@ -72,12 +72,13 @@ def demo(keep: bool, out: Path) -> int:
         screen.print(_table(results))
         screen.print(f"report   {out / 'report.html'}\nsummary  {out / 'summary.json'}")
         if keep:
+            keep_worker(settings, process)
             undo.pop_all()
             screen.print(
                 "\nThe stack and the workers keep running. Send a picture of your own:\n"
                 "  .venv/bin/telltale submit photo.jpg --wait\n"
                 "and stop everything with:\n"
-                f"  kill {process.pid}; .venv/bin/telltale down"
+                "  .venv/bin/telltale down"
             )
     return 0 if all(r.verdict and r.explanation for r in results) else 1
 

@@ -41,10 +41,13 @@ def up(as_json: bool) -> None:
 
 @click.command()
 def down() -> None:
-    """Stop the embedded stack. Data stay under TELLTALE_HOME."""
+    """Stop the embedded stack and workers left running. Data stay under TELLTALE_HOME."""
+    from telltale.commands.workers import stop_kept_workers
     from telltale.stack import down as stop
 
     settings = load_settings()
+    if workers := stop_kept_workers(settings.home):
+        click.echo(f"stopped {workers} worker" + ("s" if workers > 1 else ""))
     stop(settings.home)
     click.echo(f"stopped; data stay in {settings.home}")
 

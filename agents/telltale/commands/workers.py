@@ -7,6 +7,7 @@ with the end of that log when it dies before it is ready.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -80,6 +81,39 @@ def stop_worker(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def keep_worker(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    """Remember a worker that is left running, so that ``telltale down`` can stop it."""
+    folder = settings.home / "workers"
+    folder.mkdir(exist_ok=True)
+    (folder / str(process.pid)).touch()
+
+
+def stop_kept_workers(home: Path) -> int:
+    """Stop the workers that were left running from this home; returns how many there were."""
+    stopped = 0
+    for mark in (home / "workers").glob("[0-9]*"):
+        pid = int(mark.name)
+        if _is_worker(pid):
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_S
+            while _is_worker(pid):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.1)
+            stopped += 1
+        mark.unlink()
+    return stopped
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether that process is one of our workers: the number may have gone to another since."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state != "Z" and b"telltale.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _end_of(log: Path) -> str:

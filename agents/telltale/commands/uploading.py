@@ -25,7 +25,9 @@ from telltale.stages.intake import STORED
 from telltale.stages.reading import Blobs
 
 # What a folder is searched for; a file named on the command line is sent whatever it is called.
-SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo"])
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo"]
+)
 CONFIRM_S = 60.0
 
 

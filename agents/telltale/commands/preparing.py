@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 
 from telltale.app import Wiring
+from telltale.settings import Settings
+from telltale.topics import DEAD_TOPICS, TOPICS
 
 
 def prepare(wiring: Wiring, say: Callable[[str], object]) -> None:
@@ -19,8 +21,20 @@ def prepare(wiring: Wiring, say: Callable[[str], object]) -> None:
     applied = migrate(wiring.postgres_dsn)
     if applied:
         say(f"applied {len(applied)} migrations")
-    created = asyncio.run(create_topics(wiring.settings))
-    if created:
+    if wiring.endpoints is not None and wiring.endpoints.broker == "mock":
+        _touch_topics(wiring.settings)
+    elif created := asyncio.run(create_topics(wiring.settings)):
         say(f"created {len(created)} topics")
     if wiring.load_cues():
         say(f"loaded {len(wiring.cues)} cues for {wiring.encoder.revision}")
+
+
+def _touch_topics(settings: Settings) -> None:
+    """The mock broker takes no orders to create; it makes a topic when it is first asked about."""
+    from confluent_kafka import Producer
+
+    from telltale.delivery.kafka import confluent_options, topic_name
+
+    client = Producer(confluent_options(settings))
+    for topic in (*TOPICS, *DEAD_TOPICS):
+        client.list_topics(topic_name(settings, topic.name), timeout=10)

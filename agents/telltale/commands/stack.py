@@ -70,5 +70,8 @@ def doctor(as_json: bool) -> int:
         out = Console(highlight=False)
         for c in checks:
             mark = "[green]ok  [/]" if c.ok else "[red]bad [/]"
-            out.print(f"{mark} {c.name}: {c.says}" + ("" if c.ok or not c.do else f" → {c.do}"))
+            out.print(
+                f"{mark} {c.name}: {c.says}" + ("" if c.ok or not c.do else f" → {c.do}"),
+                soft_wrap=True,
+            )
     return 0 if all(c.ok for c in checks) else 1

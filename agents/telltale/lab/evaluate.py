@@ -151,10 +151,14 @@ def _by_kind(o: Outcomes, seed: int) -> dict[str, Figure]:
     found = {}
     for kind in sorted({k for k, m in zip(o.kind, o.manipulated, strict=True) if m and k}):
         rows = np.flatnonzero((o.manipulated == 0) | (kinds == kind))
-        labels, scores = o.manipulated[rows], o.probability[rows]
-        people = [o.person[i] for i in rows]
-        found[kind] = bootstrap(lambda r, a=labels, b=scores: auroc(a[r], b[r]), people, seed, 400)
+        found[kind] = _auroc_of(o, rows, seed)
     return found
+
+
+def _auroc_of(o: Outcomes, rows: Rows, seed: int) -> Figure:
+    labels, scores = o.manipulated[rows], o.probability[rows]
+    people = [o.person[i] for i in rows]
+    return bootstrap(lambda r: auroc(labels[r], scores[r]), people, seed, 400)
 
 
 def _row(sample: Labelled, judged: Judged) -> tuple[float, str, float, float, float]:

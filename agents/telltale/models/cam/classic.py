@@ -45,7 +45,8 @@ class _Similarity:
         self._direction = direction
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        return (features / features.norm()) @ self._direction
+        logit: torch.Tensor = (features / features.norm()) @ self._direction
+        return logit
 
 
 def _raw(
@@ -56,7 +57,7 @@ def _raw(
 ) -> NDArray[np.float32]:
     kept: list[NDArray[np.float32]] = []
 
-    class Raw(method):  # type: ignore[misc, valid-type]  # chosen by the caller
+    class Raw(method):  # type: ignore[misc]  # chosen by the caller
         def get_cam_image(self, *args: Any, **options: Any) -> NDArray[np.float32]:
             kept.append(super().get_cam_image(*args, **options))
             return kept[-1]

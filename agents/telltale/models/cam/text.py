@@ -6,6 +6,8 @@ In: image tower, pictures (n x 3 x S x S), directions (n x dim, artifact minus n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,9 +44,7 @@ def gradient_text(
     return values.float().cpu().numpy()
 
 
-def maskclip(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
-) -> NDArray[np.float32]:
+def maskclip(visual: Any, pictures: torch.Tensor, directions: torch.Tensor) -> NDArray[np.float32]:
     """Similarity of each patch's value vector, projected like the class token, to the direction.
 
     Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP" (ECCV 2022): the last block's
@@ -60,7 +60,7 @@ def maskclip(
             width = tokens.shape[-1]
             weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
             values = torch.nn.functional.linear(tokens, weight[2 * width :], bias[2 * width :])
-            dense = visual.ln_post(block.attn.out_proj(values))  # type: ignore[operator]
+            dense = visual.ln_post(block.attn.out_proj(values))
             if getattr(visual, "proj", None) is not None:
                 dense = dense @ visual.proj
             dense = dense / dense.norm(dim=-1, keepdim=True)

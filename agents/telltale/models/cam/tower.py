@@ -7,6 +7,7 @@ not a plain vision transformer, as these methods have no meaning there.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -15,11 +16,12 @@ from telltale.errors import UsageError
 
 def last_norm(visual: torch.nn.Module) -> torch.nn.Module:
     """The layer norm before the last block: after it only the class token gets gradient."""
-    return blocks(visual)[-1].ln_1
+    norm: torch.nn.Module = blocks(visual)[-1].ln_1
+    return norm
 
 
-def blocks(visual: torch.nn.Module) -> torch.nn.ModuleList:
-    """The transformer's residual attention blocks."""
+def blocks(visual: torch.nn.Module) -> list[Any]:
+    """The transformer's residual attention blocks (open_clip's own class, which has no types)."""
     transformer = getattr(visual, "transformer", None)
     found = getattr(transformer, "resblocks", None)
     if not isinstance(found, torch.nn.ModuleList):
@@ -27,7 +29,7 @@ def blocks(visual: torch.nn.Module) -> torch.nn.ModuleList:
             f"{type(visual).__name__} has no residual attention blocks; "
             "saliency maps need a ViT image tower, choose one with TELLTALE_ENCODER_MODEL"
         )
-    return found
+    return list(found)
 
 
 def patch_grid(tokens: torch.Tensor) -> torch.Tensor:

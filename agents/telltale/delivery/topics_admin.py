@@ -30,6 +30,7 @@ from telltale.topics import DEAD_TOPICS, TOPICS, Topic
 
 MESSAGE_BYTES = 1_048_588  # the broker's default max.message.bytes
 COORDINATOR_TRIES = 10
+LEADER_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,19 @@ async def create_topics(
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise error(f"cannot make topic {name}")
-        return [topic.name for topic in new]
+        made = [topic.name for topic in new]
+        await _until_led(client, made)
+        return made
+
+
+async def _until_led(client: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Wait until every partition of new topics has a leader; at once, as a rule."""
+    for _ in range(LEADER_TRIES):
+        described = await client.describe_topics(names)
+        led = [p["leader"] >= 0 for topic in described for p in topic["partitions"]]
+        if len(described) == len(names) and led and all(led):
+            return
+        await asyncio.sleep(0.1)
 
 
 def _new(settings: Settings, topic: Topic) -> NewTopic:

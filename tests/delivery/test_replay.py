@@ -1,0 +1,94 @@
+"""``telltale replay``: past events once more, beside the live ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from harness import Cluster, Record, upload
+
+from telltale.commands.replay import replay
+from telltale.delivery.topics_admin import create_topics
+
+
+@pytest.fixture(scope="module")
+def cluster(stack, tmp_path_factory) -> Cluster:
+    cluster = Cluster(stack.kafka_bootstrap, tmp_path_factory.mktemp("replay"))
+    asyncio.run(create_topics(cluster.settings))
+    cluster.send(*(upload(f"i{i}") for i in range(30)), Record(b"garbage", b"{", ()))
+    return cluster
+
+
+@pytest.fixture
+def telltale(cluster, monkeypatch):
+    monkeypatch.setenv("TELLTALE_KAFKA_BOOTSTRAP", cluster.bootstrap)
+    monkeypatch.setenv("TELLTALE_TOPIC_PREFIX", cluster.prefix)
+    monkeypatch.setenv("TELLTALE_POSTGRES_DSN", "postgresql://not-used")
+    monkeypatch.setenv("TELLTALE_REDIS_URL", "redis://not-used")
+    monkeypatch.setenv("TELLTALE_KAFKA_PARTITIONS", "2")
+
+    def run(*arguments: str) -> dict:
+        result = CliRunner().invoke(replay, [*arguments, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.output)
+
+    return run
+
+
+def shadow(cluster: Cluster, said: dict) -> list[Record]:
+    topic = said["prefix"].removeprefix(cluster.prefix) + "images.uploaded"
+    return cluster.read(topic)
+
+
+def test_a_dry_run_counts_and_sends_nothing(cluster, telltale) -> None:
+    before = cluster.end("images.uploaded")
+    said = telltale("images.uploaded")
+    assert (said["events"], said["unreadable"], said["sent"]) == (30, 1, False)
+    assert cluster.end("images.uploaded") == before
+
+
+def test_a_replay_goes_to_shadow_topics_and_leaves_the_live_ones_alone(cluster, telltale) -> None:
+    before = cluster.end("images.uploaded")
+    said = telltale("images.uploaded", "--image", "i3", "--image", "i7", "--yes")
+    records = shadow(cluster, said)
+    assert sorted(r.key for r in records) == [b"i3", b"i7"]
+    assert all(json.loads(r.value)["replay_id"] == said["replay_id"] for r in records)
+    assert cluster.end("images.uploaded") == before
+
+
+def test_a_replayed_event_has_an_id_of_its_own_derived_from_its_original(cluster, telltale) -> None:
+    said = telltale("images.uploaded", "--image", "i5", "--yes")
+    (record,) = shadow(cluster, said)
+    assert record.header("ce_id") != upload("i5").header("ce_id")
+    assert record.header("telltale.replay.source").startswith("images.uploaded:")
+
+
+def test_the_same_replay_again_goes_on_where_it_stopped(cluster, telltale) -> None:
+    first = telltale("images.uploaded", "--replay-id", "again", "--image", "i1", "--yes")
+    said = telltale("images.uploaded", "--replay-id", "again", "--yes")
+    assert (first["events"], said["events"], said["already"]) == (1, 29, 1)
+    assert len(shadow(cluster, said)) == 30
+
+
+def test_the_same_selection_under_the_same_id_gives_the_same_bytes(cluster, telltale) -> None:
+    one = telltale("images.uploaded", "--replay-id", "same", "--yes")
+    original = {r.key: r for r in shadow(cluster, one)}
+    live = telltale("images.uploaded", "--replay-id", "same", "--live", "--yes")
+    assert live["prefix"] == cluster.prefix
+    twice = [
+        r for r in cluster.read("images.uploaded") if b'"replay_id":"same"' in (r.value or b"")
+    ]
+    assert len(twice) == 30
+    for record in twice:
+        bare = replace(record, partition=0, offset=0).content
+        assert bare == original[record.key].content
+
+
+def test_offsets_and_times_bound_a_replay(telltale) -> None:
+    assert telltale("images.uploaded", "--until", "2020-01-01")["events"] == 0
+    assert telltale("images.uploaded", "--since", "2020-01-01")["events"] == 30
+    bounded = telltale("images.uploaded", *(a for p in range(4) for a in ("--last", f"{p}:1")))
+    assert bounded["events"] + bounded["unreadable"] == 8

@@ -29,6 +29,8 @@ HEADERS: dict[str, tuple[str, bool]] = {
     "traceparent": ("W3C trace context, carried from the upload through every stage", False),
     "tracestate": ("W3C trace state", False),
 }
+UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 SENTENCES = {
     "images.uploaded": "A platform asks for a verdict on an image. The one topic that others write to.",
     "images.admitted": "The bytes were fetched, checked, hashed and stored.",
@@ -85,7 +87,7 @@ def asyncapi() -> dict[str, Any]:
             "name": event.type_name,
             "title": name,
             "contentType": "application/json",
-            "headers": _headers(),
+            "headers": _headers(event),
             "payload": {"$ref": f"#/components/schemas/{name}"},
             "bindings": {
                 "kafka": {
@@ -152,10 +154,19 @@ def _mode(event: type[Event]) -> Literal["validation", "serialization"]:
     return "validation" if event.topic == topics.UPLOADED.name else "serialization"
 
 
-def _headers() -> dict[str, Any]:
+def _headers(event: type[Event]) -> dict[str, Any]:
+    fixed = {
+        "ce_specversion": "1.0",
+        "ce_type": event.type_name,
+        "content-type": "application/json",
+    }
     return {
         "type": "object",
-        "properties": {n: {"type": "string", "description": d} for n, (d, _) in HEADERS.items()},
+        "properties": {
+            name: {"type": "string", "description": text}
+            | ({"const": fixed[name]} if name in fixed else {})
+            for name, (text, _) in HEADERS.items()
+        },
         "required": [n for n, (_, needed) in HEADERS.items() if needed],
     }
 
@@ -193,6 +204,9 @@ def _differences(
     for key in ("items", "additionalProperties"):
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
             yield from _differences(old[key], new[key], old_root, new_root, f"{path}[]", ours)
+    before, after = old.get("prefixItems", ()), new.get("prefixItems", ())
+    for n, (a, b) in enumerate(zip(before, after, strict=False)):
+        yield from _differences(a, b, old_root, new_root, f"{path}[{n}]", ours)
     yield from _choices(old, new, old_root, new_root, path, ours)
 
 
@@ -209,9 +223,20 @@ def _value_differences(
             yield f"{where}: value {value!r} is " + (
                 "new to old consumers" if ours else "no longer read"
             )
-    for limit in ("pattern", "maxLength", "minLength", "minimum", "maximum", "format"):
-        if old.get(limit) != new.get(limit) and (not ours or limit in ("pattern", "format")):
-            yield f"{where}: {limit} was {old.get(limit)!r}, is {new.get(limit)!r}"
+    for limit in ("pattern", "format", *UPPER, *LOWER):
+        was, now = old.get(limit), new.get(limit)
+        # what we send must fit the old limits, what others send must fit the new ones
+        if not (_within(limit, now, was) if ours else _within(limit, was, now)):
+            yield f"{where}: {limit} was {was!r}, is {now!r}"
+
+
+def _within(limit: str, value: Any, allowed: Any) -> bool:
+    """Whether all that meets the limit ``value`` meets the limit ``allowed``; None is no limit."""
+    if allowed is None or value == allowed:
+        return True
+    if value is None or limit in ("pattern", "format"):
+        return False
+    return bool(value <= allowed if limit in UPPER else value >= allowed)
 
 
 def _choices(

@@ -78,7 +78,37 @@ def another_alternative(s):
     s["properties"]["image"]["anyOf"].append({"type": "string"})
 
 
-@pytest.mark.parametrize("change", [remove, retype, optional, widen, another_alternative])
+def raise_limit(s):
+    s["$defs"]["Verdict"]["properties"]["probability"]["anyOf"][0]["maximum"] = 100.0
+
+
+def lengthen(s):
+    box = s["$defs"]["Region"]["properties"]["box_px"]
+    box["maxItems"] = 5
+
+
+def retype_an_item(s):
+    s["$defs"]["Region"]["properties"]["box_px"]["prefixItems"][2]["type"] = "string"
+
+
+def loosen(s):
+    del s["$defs"]["Image"]["properties"]["sha256"]["pattern"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        remove,
+        retype,
+        optional,
+        widen,
+        another_alternative,
+        raise_limit,
+        lengthen,
+        retype_an_item,
+        loosen,
+    ],
+)
 def test_a_change_that_old_consumers_could_not_read_is_refused(change) -> None:
     assert changed("verdicts.issued", change)
 
@@ -95,13 +125,25 @@ def forget(s):
     del s["properties"]["uri"]
 
 
-@pytest.mark.parametrize("change", [require, shorten, forget])
+def demand(s):
+    s["properties"]["image_id"]["minLength"] = 8
+
+
+@pytest.mark.parametrize("change", [require, shorten, forget, demand])
 def test_a_change_that_old_producers_could_not_meet_is_refused(change) -> None:
     assert changed("images.uploaded", change)
 
 
 def add(s):
     s["properties"]["colour"] = {"type": "string"}
+
+
+def tighten(s):
+    s["$defs"]["Verdict"]["properties"]["probability"]["anyOf"][0]["maximum"] = 0.9
+
+
+def test_saying_less_than_before_is_no_break() -> None:
+    assert changed("verdicts.issued", tighten) == []
 
 
 @pytest.mark.parametrize("topic", ["verdicts.issued", "images.uploaded"])

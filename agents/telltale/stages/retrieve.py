@@ -14,7 +14,7 @@ import numpy as np
 from telltale.cues import SIDES, Cue, Side
 from telltale.events import Candidate, CuesRetrieved, Event, Region, RegionsDetected, Retrieval
 from telltale.policy import PolicyFile
-from telltale.regions import CUE_REGIONS, CueRegion, regions_for
+from telltale.regions import CUE_REGIONS, CueRegion, RegionType, regions_for
 from telltale.stages.contract import Answered, Batch, Item, Outcome
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stores.cues import Match, Wanted
@@ -30,7 +30,9 @@ class Corpus(Protocol):
 
     def nearest(self, encoder: str, wanted: Sequence[Wanted], k: int) -> list[Match]: ...
 
-    def exemplars(self, encoder: str, region_type: str, vector: Vector, k: int) -> list[str]: ...
+    def exemplars(
+        self, encoder: str, places: Sequence[tuple[str, RegionType, Vector]], k: int
+    ) -> dict[str, tuple[str, ...]]: ...
 
 
 class Retrieve:
@@ -59,7 +61,7 @@ class Retrieve:
         return None
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
-        """One look-up of embeddings a batch, one query a picture."""
+        """One look-up of embeddings a batch; a picture's cues are one query, its exemplars another."""
         events = [cast(RegionsDetected, i.event) for i in items]
         vectors = self._embedder.embed(
             [(e.image.sha256, r) for e in events for r in e.detection.regions]
@@ -80,18 +82,15 @@ class Retrieve:
         places = self._places(event.detection.regions)
         wanted = [Wanted(r, means[r], tuple(found)) for r, found in places.items()]
         matches = self._corpus.nearest(encoder, wanted, NEAREST)
-        most = self._policy.current().candidates // 2
-        chosen = [m for side in SIDES for m in _best(matches, side, most)]
+        chosen = _balanced(matches, self._policy.current().candidates)
         types = {r.region_id: r.type for r in event.detection.regions}
-        near = {
-            r: tuple(self._corpus.exemplars(encoder, types[r], means[r], EXEMPLARS))
-            for r in sorted({m.region_id for m in chosen})
-        }
+        places_asked = [(r, types[r], means[r]) for r in sorted({m.region_id for m in chosen})]
+        near = self._corpus.exemplars(encoder, places_asked, EXEMPLARS)
         candidates = tuple(
             Candidate(
                 cue_id=m.cue_id, region_id=m.region_id, polarity=m.side, similarity=m.similarity,
                 documents=self._cues[m.cue_id].documents if m.cue_id in self._cues else (),
-                exemplars=near[m.region_id],
+                exemplars=near.get(m.region_id, ()),
             )
             for m in chosen
         )  # fmt: skip
@@ -114,10 +113,18 @@ class Retrieve:
         return places
 
 
-def _best(matches: Sequence[Match], side: Side, most: int) -> list[Match]:
-    """The nearest of one side; a cue once, where it is nearest, so that variety is asked about."""
+def _balanced(matches: Sequence[Match], most: int) -> list[Match]:
+    """As many of either side, at most ``most`` together, nearest first."""
+    sides = [_best(matches, side) for side in SIDES]
+    each = min(most // 2, *(len(found) for found in sides))
+    chosen = [match for found in sides for match in found[:each]]
+    return sorted(chosen, key=lambda m: (-m.similarity, m.cue_id, m.region_id, m.side))
+
+
+def _best(matches: Sequence[Match], side: Side) -> list[Match]:
+    """All of one side; a cue once, where it is nearest, so that variety is asked about."""
     seen: dict[str, Match] = {}
     for match in matches:
         if match.side == side:
             seen.setdefault(match.cue_id, match)
-    return list(seen.values())[:most]
+    return list(seen.values())

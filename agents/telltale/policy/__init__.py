@@ -8,6 +8,7 @@ made under. Raises ``UsageError`` naming file and field. ``PolicyFile`` rereads 
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -98,5 +99,5 @@ class PolicyFile:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(p) for p in first["loc"]) or "content"
             raise UsageError(f"policy {name}, {where}: {first['msg']}") from error
-        canonical = policy.model_dump_json().encode()
+        canonical = json.dumps(policy.model_dump(mode="json"), sort_keys=True).encode()
         return policy.model_copy(update={"version": hashlib.sha256(canonical).hexdigest()[:12]})

@@ -71,8 +71,8 @@ def blockiness(pixels: Pixels, box: Box) -> float:
 
 
 def spectrum_peak(pixels: Pixels, box: Box) -> float:
-    """Highest peak over the median, natural log, in the spectrum of the mean absolute second
-    difference across columns and across rows; periods of 2 to 6 px.
+    """Highest peak over the median, natural log, in the spectrum of the mean absolute
+    differences across columns and across rows; periods of 2 to 6 px.
 
     Upsampling makes that signal periodic: Gallagher, "Detection of Linear and Cubic Interpolation
     in JPEG Compressed Images" (CRV 2005); the replicas of Zhang, Karaman and Chang (WIFS 2019).
@@ -80,7 +80,8 @@ def spectrum_peak(pixels: Pixels, box: Box) -> float:
     grey = _grey(pixels, box)
     if min(grey.shape) < MIN_SIDE_PX:
         return math.nan
-    return max(_periodicity(grey), _periodicity(grey.T))
+    # nearest-neighbour copies show in first differences, linear interpolation in second ones
+    return max(_periodicity(values, order) for values in (grey, grey.T) for order in (1, 2))
 
 
 MEASUREMENTS: dict[Measurement, Callable[[Pixels, Box], float]] = {
@@ -101,8 +102,8 @@ def _grey(pixels: Pixels, box: Box) -> Grey:
     return grey
 
 
-def _periodicity(grey: Grey) -> float:
-    signal = np.abs(np.diff(grey, 2, axis=1)).mean(axis=0)
+def _periodicity(grey: Grey, order: int) -> float:
+    signal = np.abs(np.diff(grey, order, axis=1)).mean(axis=0)
     spectrum = np.abs(np.fft.rfft((signal - signal.mean()) * np.hanning(len(signal))))
     frequency = np.fft.rfftfreq(len(signal))
     return float(np.log((spectrum[frequency >= 1 / 6].max() + 1e-6) / (np.median(spectrum) + 1e-6)))

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab import landmarks as marks
-from telltale.lab.cutouts import held_out
 from telltale.lab.edits import EDITS, CannotPlant, Donor, Mask
 from telltale.lab.landmarks import Landmarks
+from telltale.lab.pairs import split_of
 from telltale.regions import (
     WHERE,
     Box,
@@ -80,15 +80,15 @@ class Rows(NamedTuple):
     own: NDArray[np.bool_]
 
 
-def photographs(faces: Path, measuring: bool) -> list[Photograph]:
+def photographs(faces: Path, measuring: bool, limit: int | None = None) -> list[Photograph]:
     """Photographs with landmarks of the people trained on, or of those kept for measuring.
 
-    Raises ``LookupError`` where there is none.
+    ``limit`` stops after so many, in order of their paths. Raises ``LookupError`` where there is none.
     """
     found: list[Photograph] = []
     for path in sorted(faces.rglob("*.jpg")):
         person = path.stem.split("_")[0]
-        if held_out(person) != measuring:
+        if (split_of(person) != "train") != measuring or len(found) == limit:
             continue
         pixels = marks.photograph(path)
         try:

@@ -5,9 +5,7 @@ crops, a checkpoint, a curve (CSV) and the weights in the package's layout (``ex
 that was cut off goes on from its checkpoint. Raises ``LookupError`` for a folder without usable
 photographs, ``UsageError`` for a checkpoint of another configuration.
 
-Losses: sigmoid contrastive over cue sentences of both sides and languages (Zhai et al., "Sigmoid
-Loss for Language Image Pre-Training", ICCV 2023), edited against untouched and edited above its
-own twin on the margin artifact minus natural, and the edit's mask on the patch tokens.
+What is learned from a batch is in ``encoder_learner``.
 """
 
 from __future__ import annotations
@@ -25,52 +23,32 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional as F
 
-from telltale.cues import LANGUAGES, SIDES, Cue, load_cues, load_documents, sentences
+from telltale.cues import Cue, load_cues, load_documents
 from telltale.errors import UsageError
-from telltale.lab.crops import KINDS, SIZE_PX, TRAINED, Cache, Rows, build
+from telltale.lab.crops import KINDS, TRAINED, Cache, build
 from telltale.lab.encoder_labels import Labels, labels_for
-from telltale.lab.encoder_text import ENTRIES, train_tokenizer
+from telltale.lab.encoder_learner import (
+    CONFIG,
+    CONTEXT,
+    Learner,
+    Sentences,
+    losses,
+    pictures_of,
+)
+from telltale.lab.encoder_scores import evaluate
+from telltale.lab.encoder_text import train_tokenizer
 from telltale.models.clip import (
     CONFIG_FILE,
     TOKENIZER_FOLDER,
     WEIGHTS_FILE,
-    build_mini,
     mini_folder,
     tokenizer_of,
 )
 
-WIDTH = 192
-CONTEXT = 48
-CONFIG: dict[str, Any] = {
-    "model_cfg": {
-        "embed_dim": 512,
-        "vision_cfg": {
-            "image_size": SIZE_PX,
-            "patch_size": 16,
-            "width": WIDTH,
-            "layers": 4,
-            "head_width": 64,
-            "mlp_ratio": 2.0,
-        },
-        "text_cfg": {
-            "context_length": CONTEXT,
-            "vocab_size": ENTRIES,
-            "width": 128,
-            "heads": 4,
-            "layers": 2,
-            "pad_id": 0,
-            "eos_id": 2,
-            "pool_type": "eos",
-        },
-        "init_logit_scale": float(np.log(10.0)),
-    },
-    "preprocess_cfg": {"size": SIZE_PX, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    "stem": "dct",
-}
+__all__ = ["Run", "draw_rows", "evaluate", "export", "ship", "train"]
+
 PAIRS = 32
-CUES_PER_STEP = 28
 LEARNING_RATE = 1e-3
 WARM_STEPS = 200
 EASY = 0.15
@@ -78,79 +56,29 @@ EASY = 0.15
 DECAY_FROM = 0.7
 EMA = 0.998
 SAVE_EVERY = 250
-SHARDS = 100
-
-
-class Learner(nn.Module):
-    """The model and the heads that only training needs."""
-
-    def __init__(self, cues: int) -> None:
-        super().__init__()
-        self.clip: Any = build_mini(CONFIG)
-        self.patch_head = nn.Linear(WIDTH, 1)
-        self.edited_head = nn.Linear(WIDTH, 1)
-        self.cue_bias = nn.Parameter(torch.zeros(cues))
-        self.bias = nn.Parameter(torch.tensor(-4.0))
-
-    def see(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features (n x dim, length 1), patch logits (n x 64), edited logits (n)."""
-        visual = self.clip.visual
-        tokens = visual._embeds(pictures)
-        for block in visual.transformer.resblocks[:-1]:
-            tokens = block(tokens)
-        patches = self.patch_head(F.layer_norm(tokens[:, 1:], (WIDTH,)))[..., 0]
-        pooled, _ = visual._pool(visual.transformer.resblocks[-1](tokens))
-        return F.normalize(pooled @ visual.proj, dim=-1), patches, self.edited_head(pooled)[:, 0]
-
-    def read(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Sentence features, n x dim, length 1; trailing padding is cut, as causal text allows."""
-        clip = self.clip
-        length = int((tokens != 0).sum(1).max())
-        tokens = tokens[:, :length]
-        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-        at = (tokens == CONFIG["model_cfg"]["text_cfg"]["eos_id"]).int().argmax(1)
-        pooled = x[torch.arange(len(x)), at] @ clip.text_projection
-        return F.normalize(pooled, dim=-1)
-
-
-class Sentences:
-    """The tokenised corpus: a random sentence of a cue and side at each call."""
-
-    def __init__(self, cues: Sequence[Cue], tokenizer: Any) -> None:
-        self._tokens = [
-            [
-                tokenizer([s for lang in LANGUAGES for s in sentences(cue, side, lang)])
-                for side in SIDES
-            ]
-            for cue in cues
-        ]
-
-    def draw(self, cues: Sequence[int], rng: np.random.Generator) -> torch.Tensor:
-        """2 x len(cues) rows: artifact sentences, then natural ones."""
-        rows = []
-        for side in range(2):
-            for cue in cues:
-                held = self._tokens[cue][side]
-                rows.append(held[int(rng.integers(len(held)))])
-        return torch.stack(rows)
+SHARDS = 45
+STEPS = 6000
 
 
 def train(
     faces: Path,
     out: Path,
     seed: int = 1,
-    minutes: float = 60.0,
+    minutes: float = 120.0,
     resume: bool = True,
+    steps: int = STEPS,
     shards: int = SHARDS,
     twins: int = 256,
 ) -> Path:
-    """Train for ``minutes`` in all (over resumed runs) and export; returns the weights' folder.
+    """Train until ``steps`` in all, over resumed runs, and export; returns the weights' folder.
 
-    Crops come from the cache in ``out``; what is missing of ``shards`` is made first, unless some
-    are there already (another process may be filling it).
+    Stops early after ``minutes`` in all; the schedule follows the steps, so that the same seed
+    and cache give the same weights however fast the machine is. An empty cache is filled first.
     """
-    cache = _cache(faces, out, seed, shards, twins)
+    cache = Cache(out / "cache")
+    if not len(cache):
+        build(faces, out / "cache", seed, shards, twins)
+        cache.refresh()
     cues = load_cues()
     weights = out / "weights"
     if not (weights / TOKENIZER_FOLDER).exists():
@@ -158,16 +86,16 @@ def train(
         train_tokenizer(cues, list(load_documents().values()), weights / TOKENIZER_FOLDER)
     run = Run(cues, tokenizer_of(weights / TOKENIZER_FOLDER, CONTEXT), out, seed)
     if not (resume and run.resume()):
-        run.learner.clip.visual.conv1.calibrate(pictures_of(cache.rows(range(min(512, len(cache)))).crops[:, 0]))  # fmt: skip
+        sample = cache.rows(range(min(512, len(cache)))).crops[:, 0]
+        run.learner.clip.visual.conv1.calibrate(pictures_of(sample))
         run.start()
-    while run.elapsed_s < 60 * minutes:
-        run.step(cache, run.elapsed_s / (60 * minutes))
+    while run.steps < steps and run.elapsed_s < 60 * minutes:
+        run.step(cache, run.steps / steps)
         if run.steps % SAVE_EVERY == 0:
-            cache.refresh()
             run.save()
-            run.export(weights)
+            export(run.ema, weights)
     run.save()
-    run.export(weights)
+    export(run.ema, weights)
     return weights
 
 
@@ -204,8 +132,8 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
         rows = cache.rows(draw_rows(cache, self.rng, PAIRS, easy=progress < EASY))
-        losses = self.losses(rows)
-        total = sum(losses.values(), torch.zeros(()))
+        found = losses(self.learner, self.labels, self.sentences, rows, self.rng)
+        total = sum(found.values(), torch.zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
@@ -213,58 +141,7 @@ class Run:
         self.steps += 1
         self._average()
         self.elapsed_s += time.monotonic() - began
-        self._log({k: float(v.detach()) for k, v in losses.items()})
-
-    def losses(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """The weighted losses of one batch of twins."""
-        rng, labels, pairs = self.rng, self.labels, len(rows.kind)
-        crops, masks = flipped(rows.crops, rows.masks, rng)
-        pictures = pictures_of(np.concatenate([crops[:, 0], crops[:, 1]]))
-        features, patches, edited = self.learner.see(pictures)
-
-        target = torch.from_numpy(masks).float().div(255).view(pairs, 8, 2, 8, 2).amax((2, 4))
-        target = torch.cat([torch.zeros(pairs, 64), target.flatten(1).gt(0.25).float()])
-        shows = (masks.reshape(pairs, -1) > 64).any(1)
-        state = np.concatenate([np.zeros(pairs, np.int64), np.where(shows, rows.kind + 1, 0)])
-
-        own = labels.planted[rows.kind]
-        listed = np.unique(own)
-        others = np.setdiff1d(np.arange(len(labels.seen[0])), listed)
-        more = rng.choice(others, max(0, CUES_PER_STEP - len(listed)), replace=False)
-        asked = np.concatenate([listed, more])
-        texts = self.learner.read(self.sentences.draw(asked.tolist(), rng))
-        scale = self.learner.clip.logit_scale.exp().clamp(max=60.0)
-        logits = scale * features @ texts.T
-
-        types = np.concatenate([rows.type, rows.type])
-        said = torch.from_numpy(labels.artifact[state, types][:, asked])
-        sure = torch.from_numpy(labels.weight[state, types][:, asked])
-        seen = torch.from_numpy(labels.seen[types][:, asked])
-        truth = torch.cat([said, seen * (1 - said)], 1)
-        both = F.binary_cross_entropy_with_logits(
-            logits + self.learner.bias, truth, reduction="none"
-        ) * torch.cat([sure, sure], 1)
-        contrast = (both * truth).sum() / truth.sum().clamp_min(1)
-        contrast = contrast + (both * (1 - truth)).sum() / (1 - truth).sum().clamp_min(1)
-
-        column = torch.from_numpy(np.searchsorted(listed, own))
-        count = len(asked)
-        margins = logits[:, :count] - logits[:, count:]
-        mine = margins.gather(1, torch.cat([column, column])[:, None])[:, 0]
-        real, fake = mine[:pairs], mine[pairs:]
-        bias = self.learner.cue_bias[torch.from_numpy(own)]
-        valid = torch.from_numpy((rows.own & shows).astype(np.float32))
-        binary = valid * (F.softplus(real + bias) + F.softplus(-(fake + bias)))
-        ranked = valid * F.softplus(real - fake)
-        touched = torch.from_numpy((state > 0).astype(np.float32))
-        weight = 1 + 2 * target
-        return {
-            "contrast": 0.5 * contrast,
-            "binary": binary.sum() / valid.sum().clamp_min(1),
-            "rank": ranked.sum() / valid.sum().clamp_min(1),
-            "mask": 2 * F.binary_cross_entropy_with_logits(patches, target, weight),
-            "edited": 0.5 * F.binary_cross_entropy_with_logits(edited, touched),
-        }
+        self._log({k: float(v.detach()) for k, v in found.items()})
 
     def save(self) -> None:
         """Write the checkpoint, replacing the last in one move."""
@@ -294,10 +171,6 @@ class Run:
         self.ema, self.steps, self.elapsed_s = state["ema"], state["steps"], state["elapsed_s"]
         self.rng.bit_generator.state = json.loads(state["rng"])
         return True
-
-    def export(self, folder: Path) -> None:
-        """Write the averaged weights beside the tokenizer; see ``export``."""
-        export(self.ema, folder)
 
     def _average(self) -> None:
         keep = min(EMA, (1 + self.steps) / (10 + self.steps))
@@ -354,28 +227,3 @@ def draw_rows(cache: Cache, rng: np.random.Generator, count: int, easy: bool) ->
             pool = np.arange(len(cache))
         picked.append(int(pool[int(rng.integers(len(pool)))]))
     return np.array(picked, np.int64)
-
-
-def pictures_of(crops: NDArray[np.uint8]) -> torch.Tensor:
-    """n x S x S x 3 uint8 to the encoder's input, n x 3 x S x S in -1..1."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
-
-
-def flipped(
-    crops: NDArray[np.uint8], masks: NDArray[np.uint8], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Half of the pairs mirrored, mask and all."""
-    crops, masks = crops.copy(), masks.copy()
-    for n in np.flatnonzero(rng.random(len(crops)) < 0.5):
-        crops[n] = crops[n, :, :, ::-1]
-        masks[n] = masks[n, :, ::-1]
-    return crops, masks
-
-
-def _cache(faces: Path, out: Path, seed: int, shards: int, twins: int) -> Cache:
-    folder = out / "cache"
-    cache = Cache(folder)
-    if len(cache) < 2000:
-        build(faces, folder, seed, shards, twins)
-        cache.refresh()
-    return cache

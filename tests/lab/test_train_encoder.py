@@ -1,0 +1,143 @@
+"""Training the encoder: crops of twins, labels, and a run that goes on where it stopped."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from telltale.cues import load_cues
+from telltale.lab.crops import (
+    KINDS,
+    LEFT_OUT,
+    TRAINED,
+    TYPES,
+    Cache,
+    Photograph,
+    draw_pair,
+    mask_crop,
+    photographs,
+    rows_of,
+)
+from telltale.lab.edits import EDITS
+from telltale.lab.encoder_labels import labels_for
+from telltale.lab.landmarks import from_boxes
+from telltale.lab.pairs import split_of
+from telltale.lab.train_encoder import draw_rows, train
+from telltale.models.clip import load_mini
+from telltale.regions import regions_of
+
+BOXES = [
+    ("face", (176, 86, 274, 183)),
+    ("eye", (189, 94, 215, 108)),
+    ("eye", (233, 96, 262, 111)),
+    ("nose", (208, 95, 242, 137)),
+    ("mouth", (199, 136, 249, 157)),
+    ("ear", (168, 108, 183, 132)),
+    ("ear", (268, 115, 282, 138)),
+]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A folder with one public-domain portrait under the name of a person to train on."""
+    folder = tmp_path_factory.mktemp("faces")
+    left, top, scale = 60, 0, 3
+    pixels = data.astronaut()[top : top + 340, left : left + 340]
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    shift = np.array([left, top, left, top])
+    found = [(t, tuple((np.array(b) - shift) * float(scale)), 1.0, None) for t, b in BOXES]
+    landmarks = from_boxes(regions_of(found, *pixels.shape[1::-1]))
+    name = next(n for n in ("eileen", "collins", "astronaut", "nasa") if split_of(n) == "train")
+    Image.fromarray(pixels).save(folder / f"{name}_neutral.jpg", quality=97)
+    points = {"points_px": landmarks.points.tolist()}
+    (folder / f"{name}_neutral.landmarks.json").write_text(json.dumps(points))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo(faces) -> Photograph:
+    return photographs(faces, measuring=False)[0]
+
+
+@pytest.mark.parametrize("kind", ["waxy_skin", "iris_warp", "neck_step", "glyphs"])
+def test_the_two_pictures_of_a_pair_differ_where_the_edit_is(photo, kind):
+    pair = draw_pair([photo], kind, 1.0, np.random.default_rng(5))
+    assert pair.real.shape == pair.edited.shape
+    assert pair.mask.shape == pair.real.shape[:2]
+    change = np.abs(pair.real.astype(int) - pair.edited.astype(int)).mean(2)
+    inside, outside = change[pair.mask > 0.5], change[pair.mask == 0]
+    assert inside.mean() > 1
+    assert inside.mean() > 5 * outside.mean()  # what is left outside is JPEG's answer
+
+
+def test_the_same_seed_draws_the_same_pair(photo):
+    one, two = (draw_pair([photo], "self_blend", 0.7, np.random.default_rng(9)) for _ in range(2))
+    np.testing.assert_array_equal(one.edited, two.edited)
+    assert one.regions == two.regions
+
+
+def test_the_own_region_comes_at_both_scales_and_holds_the_edit(photo):
+    rng = np.random.default_rng(2)
+    pair = draw_pair([photo], "mouth_blur", 1.0, rng)
+    rows = list(rows_of(pair, rng))
+    own = [(region.type, scale) for region, scale, is_own in rows if is_own]
+    assert own == [("mouth", 1.0), ("mouth", 1.6)]
+    assert mask_crop(pair.mask, rows[0][0].box_px, 1.0).max() > 200
+
+
+def test_labels_say_the_planted_cue_and_nothing_of_places_out_of_sight():
+    cues = load_cues()
+    labels = labels_for(cues)
+    number = {c.cue_id: n for n, c in enumerate(cues)}
+    eye, nose = TYPES.index("eye"), TYPES.index("nose")
+    warped = KINDS.index("iris_warp") + 1
+    iris = number["iris.irregular_outline"]
+    assert labels.artifact[warped, eye, iris] == 1
+    assert labels.artifact[0, eye, iris] == 0
+    assert labels.artifact[warped, nose, iris] == 0
+    assert labels.seen[nose, iris] == 0
+    assert labels.weight[warped, eye, number["eyes.pasted"]] == 0  # the same place: not known
+    assert set(labels.artifact[0].ravel()) == {0.0}
+
+
+def test_kinds_left_out_are_never_trained_on():
+    assert set(LEFT_OUT) < set(EDITS)
+    assert not set(LEFT_OUT) & set(TRAINED)
+    assert len(TRAINED) + len(LEFT_OUT) == len(EDITS)
+
+
+def test_training_goes_on_where_it_stopped_and_ends_in_loadable_weights(faces, tmp_path):
+    torch.set_num_threads(1)
+    small = {"seed": 3, "shards": 1, "twins": 28}
+    train(faces, tmp_path, steps=2, **small)
+    before = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    weights = train(faces, tmp_path, steps=50, minutes=before["elapsed_s"] / 60, **small)
+    stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert stopped["steps"] == before["steps"] == 2  # the minutes are those of all runs together
+    train(faces, tmp_path, steps=4, **small)
+    after = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert after["steps"] == 4
+    assert after["elapsed_s"] > before["elapsed_s"]
+    encoder = load_mini(weights)
+    assert encoder.encode_images([np.zeros((128, 128, 3), np.uint8)]).shape == (1, 512)
+
+    cache = Cache(tmp_path / "cache")
+    drawn = cache.rows(draw_rows(cache, np.random.default_rng(0), 64, easy=True))
+    assert drawn.crops.shape == (64, 2, 128, 128, 3)
+    assert not {KINDS[k] for k in drawn.kind} & set(LEFT_OUT)
+
+
+def test_the_curve_has_a_line_every_fifty_steps(tmp_path):
+    from telltale.lab.train_encoder import Run
+    from telltale.models.clip import TOKENIZER_FOLDER, mini_folder, tokenizer_of
+
+    run = Run(load_cues(), tokenizer_of(mini_folder() / TOKENIZER_FOLDER, 48), tmp_path, 1)
+    for run.steps in range(1, 101):
+        run._log({"contrast": 1.0 / run.steps})
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    assert [row["step"] for row in rows] == ["50", "100"]

@@ -1,0 +1,88 @@
+"""The board and the alerts ask for metrics that workers publish, with labels that they have."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from telltale.app import STAGES
+from telltale.delivery.metrics import METRIC_NAMES, Metrics
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+BOARD = json.loads((DEPLOY / "grafana" / "telltale.json").read_text())
+
+
+def alerts() -> list[dict]:
+    return [rule for group in RULES["groups"] for rule in group["rules"]]
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    for rule in alerts():
+        yield rule["alert"], rule["expr"]
+    for panel in BOARD["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"].replace("$__rate_interval", "5m")
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, set[str]]:
+    """Series names of a worker's page, each with its labels."""
+    from telltale.delivery import metrics as source
+
+    metrics = Metrics()
+    for name, (_, labels) in source._COUNTERS.items():
+        metrics.count(name, *labels)
+    for name, (_, labels) in source._GAUGES.items():
+        metrics.set(name, 1, *labels)
+    for name, (_, labels, _) in source._HISTOGRAMS.items():
+        metrics.observe(name, 1, *labels)
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize(("name", "query"), sorted(queries()))
+def test_a_query_can_be_read_and_asks_for_what_is_published(
+    name: str, query: str, published: dict[str, set[str]]
+) -> None:
+    promql_parser.parse(query)
+    series = set(re.findall(r"telltale_\w+", query))
+    assert series
+    assert series <= set(published), f"{name} asks for {series - set(published)}"
+    shared = set.intersection(*(published[s] for s in series))
+    for labels in re.findall(r"by \(([^)]*)\)", query):
+        assert {label.strip() for label in labels.split(",")} <= shared, f"{name}: {labels}"
+
+
+def test_the_board_shows_every_metric() -> None:
+    shown = " ".join(query for _, query in queries())
+    assert [name for name in METRIC_NAMES if name not in shown] == ["telltale_events_total"]
+
+
+def test_an_alert_says_what_is_wrong_in_labels_that_it_has() -> None:
+    for rule in alerts():
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        text = " ".join(rule["annotations"].values())
+        for label in re.findall(r"\$labels\.(\w+)", text):
+            assert label in rule["expr"], f"{rule['alert']} names {label}"
+
+
+def test_board_and_alerts_have_no_two_of_one_name() -> None:
+    for names in ([r["alert"] for r in alerts()], [p["title"] for p in BOARD["panels"]]):
+        assert len(names) == len(set(names))
+    assert len({p["id"] for p in BOARD["panels"]}) == len(BOARD["panels"])
+
+
+def test_an_alert_on_stages_covers_all_of_them() -> None:
+    # none singles out a stage: a new one is watched from its first event
+    assert not [n for n, query in queries() if any(f'"{stage}"' in query for stage in STAGES)]

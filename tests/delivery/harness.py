@@ -107,7 +107,7 @@ class Worker:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def ready(self, within_s: float = 30.0) -> Worker:
+    def ready(self, within_s: float = 90.0) -> Worker:
         def holds_partitions() -> bool:
             assert self.process.poll() is None, self.text[-3000:]
             return self.page("readyz")[0] == 200
@@ -119,7 +119,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(number)
 
-    def ended(self, within_s: float = 30.0) -> int:
+    def ended(self, within_s: float = 60.0) -> int:
         return self.process.wait(within_s)
 
 
@@ -159,7 +159,7 @@ class Cluster:
         finally:
             consumer.close()
 
-    def read(self, topic: str, least: int = 0, within_s: float = 30.0) -> list[Record]:
+    def read(self, topic: str, least: int = 0, within_s: float = 90.0) -> list[Record]:
         """All of a topic, once it holds at least that many."""
         wait(lambda: self.end(topic) >= least, within_s, f"{least} messages on {topic}")
         consumer = self._consumer()
@@ -176,7 +176,7 @@ class Cluster:
         consumer.close()
         return found
 
-    def answers(self, images: set[str], within_s: float = 60.0) -> list[Record]:
+    def answers(self, images: set[str], within_s: float = 120.0) -> list[Record]:
         """All answers, once every image has one; repeats are among them."""
         found: list[Record] = []
 

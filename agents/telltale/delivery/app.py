@@ -2,8 +2,8 @@
 
 In: a stage, ``Settings``, and what the process shares (metrics, tracing). Out: ``StageApp``, whose
 agent takes raw bytes and hands them to a ``Lane``. Everything Faust-specific that delivery relies
-on is in this file, ``hold.py`` and ``marks.py``; the rules behind the settings are in
-``docs/delivery.md``. Raises ``UsageError`` when no broker is named.
+on is in this file, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
+pinned. Raises ``UsageError`` when no broker is named.
 """
 
 from __future__ import annotations

@@ -17,6 +17,28 @@ from telltale.settings import Settings
 _TALKATIVE = ("faust", "mode", "aiokafka", "kafka")
 
 
+class _Seldom(logging.Filter):
+    """Lets the same line of a library through once in ``EVERY_S``.
+
+    While a broker is away the client says so twenty times a second, for each of its tasks.
+    """
+
+    EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.split(".")[0] not in _TALKATIVE:
+            return True
+        line = (record.name, str(record.msg))
+        if record.created - self._said.get(line, 0.0) < self.EVERY_S:
+            return False
+        self._said[line] = record.created
+        return True
+
+
 def configure_logs(settings: Settings) -> None:
     """Set up structlog and the standard library's root logger."""
     shared: list[structlog.typing.Processor] = [
@@ -48,6 +70,7 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)

@@ -62,13 +62,18 @@ def split_of(person: str) -> Split:
     return "val" if digest[0] % 2 == 0 else "test"
 
 
-def subjects(faces: Path, find: Find | None = None, say: Say = lambda _: None) -> list[Subject]:
+def subjects(
+    faces: Path, find: Find | None = None, say: Say = lambda _: None, limit: int | None = None
+) -> list[Subject]:
     """The photographs of a folder that have landmarks, or in which ``find`` finds a face.
 
     ``find`` takes pixels (H x W x 3 uint8) and returns (type, box, score, label) as detectors do.
+    With ``limit``, at most so many files are looked at, spread evenly over the folder.
     Raises ``UsageError`` naming the folder if none is left.
     """
     paths = sorted(p for p in faces.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if limit is not None and limit < len(paths):
+        paths = [paths[i * len(paths) // limit] for i in range(limit)]
     found: list[Subject] = []
     for path in paths:
         one = _subject(path, path.relative_to(faces).as_posix(), find)

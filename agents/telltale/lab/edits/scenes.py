@@ -7,6 +7,7 @@ clothes, or straight lines on the wall, so that their mere presence tells nothin
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -72,18 +73,20 @@ def glyphs(site: Site) -> Planted:
     """
     if site.where is None:
         raise CannotPlant("glyphs needs the box of the text")
-    window = window_of(corners(site.where), 2, site.pixels)
+    window = window_of(corners(site.where), 0, site.pixels)
     crop = window.cut(site.pixels)
     cells = _letters(crop)
     if len(cells) < 3:
         raise CannotPlant("no letters were found in the box of the text")
-    edited, mask = crop.copy(), np.zeros(window.shape, dtype=np.float32)
+    ground = _ground(crop, cells)
+    ink = crop - ground  # letters travel without the ground they stood on
+    edited, mask = ink.copy(), np.zeros(window.shape, dtype=np.float32)
     count = max(2, round((0.3 + 0.7 * site.strength) * len(cells)))
     order = site.rng.permutation(len(cells))
     for n, at in enumerate(order[:count]):
         x, y, w, h = cells[at]
         other = cells[order[(n + 1) % len(order)]]
-        edited[y : y + h, x : x + w] = _scrambled(crop, (x, y, w, h), other, site)
+        edited[y : y + h, x : x + w] = _scrambled(ink, (x, y, w, h), other, site)
         mask[y : y + h, x : x + w] = 1.0
     unit = float(np.median([c[3] for c in cells]))
     bend = (0.05 + 0.13 * site.strength) * unit
@@ -91,7 +94,8 @@ def glyphs(site: Site) -> Planted:
     soft = inset(soften(np.asarray(wide), 1.0), 2)
     dx = bend * noise(window.shape, 0.55 * unit, site.rng)
     dy = bend * noise(window.shape, 0.55 * unit, site.rng)
-    return composed(site.pixels, window, warped(edited, dx * soft, dy * soft), soft)
+    written = np.clip(edited + ground, 0, 255).astype(np.float32)
+    return composed(site.pixels, window, warped(written, dx * soft, dy * soft), soft)
 
 
 def straight_lines(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) -> Dressed:
@@ -151,7 +155,6 @@ def _scrambled(
     own = crop[y : y + h, x : x + w]
     ox, oy, ow, oh = other
     guest = cv2.resize(crop[oy : oy + oh, ox : ox + ow], (w, h), interpolation=cv2.INTER_AREA)
-    guest = guest + (own[[0, -1]].mean((0, 1)) - guest[[0, -1]].mean((0, 1)))  # one ground
     half = max(1, h // 2)
     choice = int(site.rng.integers(4))
     if choice == 0:
@@ -164,6 +167,18 @@ def _scrambled(
     return np.hstack([own[:, :middle], guest[::-1, middle:]])
 
 
+def _ground(crop: Floats, cells: list[tuple[int, int, int, int]]) -> Floats:
+    """What lies under the letters: their surroundings, smoothly continued."""
+    quiet = np.ones(crop.shape[:2], dtype=np.float32)
+    for x, y, w, h in cells:
+        quiet[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2] = 0
+    reach = float(np.median([c[3] for c in cells]))
+    weight = blurred(quiet, reach)[..., None]
+    flat = np.median(crop.reshape(-1, 3), axis=0)
+    filled = (blurred(crop * quiet[..., None], reach) + 1e-3 * flat) / (weight + 1e-3)
+    return np.asarray(filled, dtype=np.float32)
+
+
 def _letters(crop: Floats) -> list[tuple[int, int, int, int]]:
     """Boxes x, y, w, h of connected dark or light strokes of letter size."""
     grey = crop.mean(2)
@@ -174,9 +189,20 @@ def _letters(crop: Floats) -> list[tuple[int, int, int, int]]:
     )
     _, _, stats, _ = cv2.connectedComponentsWithStats(ink)
     least = max(4, 0.08 * crop.shape[0])
-    found = [tuple(int(v) for v in row[:4]) for row in stats[1:] if row[3] >= least and row[2] >= 2]
-    roomy = [c for c in found if c[2] < 0.5 * crop.shape[1]]
-    return [(c[0], c[1], c[2], c[3]) for c in roomy]
+    found = [(int(r[0]), int(r[1]), int(r[2]), int(r[3])) for r in stats[1:] if r[3] >= least]
+    height, width = grey.shape
+    inside = [
+        c for c in found
+        if c[0] > 0 and c[1] > 0 and c[0] + c[2] < width and c[1] + c[3] < height
+    ]  # fmt: skip
+    return [cell for x, y, w, h in inside for cell in _cells(x, y, w, h)]
+
+
+def _cells(x: int, y: int, w: int, h: int) -> list[tuple[int, int, int, int]]:
+    """A stroke as one cell, or letters that run together as cells of a letter's width."""
+    count = max(1, round(w / (0.75 * h))) if w > 1.4 * h else 1
+    edges = [x + round(i * w / count) for i in range(count + 1)]
+    return [(a, y, b - a, h) for a, b in pairwise(edges) if b - a >= 2]
 
 
 def _fitting(lines: list[str], width_px: int, height_px: int) -> int:

@@ -1,0 +1,58 @@
+{{/* What every pod of ours has. Argument: dict "root" $ "name" NAME "arguments" LIST. */}}
+{{- define "telltale.labels" -}}
+app.kubernetes.io/name: telltale
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .name }}
+{{- end }}
+
+{{- define "telltale.pod" -}}
+serviceAccountName: {{ .root.Values.serviceAccount }}
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+volumes:
+  - name: data
+    emptyDir: {}
+  - name: tmp
+    emptyDir: {}
+{{- end }}
+
+{{- define "telltale.container" -}}
+name: {{ .name }}
+image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args: {{ .arguments | toJson }}
+env:
+  {{- range $key, $value := .root.Values.settings }}
+  - name: TELLTALE_{{ $key }}
+    value: {{ $value | quote }}
+  {{- end }}
+  - name: TELLTALE_WORKER_PORT
+    value: "9100"
+envFrom:
+  - secretRef:
+      name: {{ .root.Values.secret }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - name: data
+    mountPath: /data
+  - name: tmp
+    mountPath: /tmp
+{{- end }}
+
+{{/* A worker's pages are on its loopback, so they are asked from inside. Argument: the page. */}}
+{{- define "telltale.probe" -}}
+exec:
+  command:
+    - python
+    - -c
+    - "import urllib.request as u; u.urlopen('http://127.0.0.1:9100/{{ . }}', timeout=8)"
+timeoutSeconds: 10
+{{- end }}

@@ -21,8 +21,9 @@ JPEG_QUALITY = 92  # as a phone or a platform would save it
 # One edit a kind of evidence: texture, anatomy, blur, upsampling, boundary.
 EDITS_OF: dict[str, tuple[str, ...]] = {
     "astronaut": ("waxy_skin", "mouth_blur", "lattice"),
-    "zidane": ("waxy_skin", "self_blend", "recompression"),
-    "bus": ("lattice",),
+    "hopper": ("waxy_skin", "self_blend", "recompression"),
+    "zidane": ("lattice",),
+    "bus": (),
 }
 STRENGTH = 1.0
 SEED = 2026
@@ -37,15 +38,19 @@ class DemoPicture:
 
 
 def photographs() -> dict[str, Pixels]:
-    """Photographs inside scikit-image and ultralytics, by name; H x W x 3 uint8."""
+    """Photographs inside scikit-image, matplotlib and ultralytics; H x W x 3 uint8 by name."""
+    import matplotlib as mpl
     import ultralytics
     from skimage import data
 
     assets = Path(ultralytics.__file__).parent / "assets"
+    files = {
+        "hopper": Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg",
+        "zidane": assets / "zidane.jpg",
+        "bus": assets / "bus.jpg",
+    }
     found = {"astronaut": np.asarray(data.astronaut(), np.uint8)}
-    for name in ("zidane", "bus"):
-        found[name] = decode((assets / f"{name}.jpg").read_bytes())
-    return found
+    return found | {name: decode(path.read_bytes()) for name, path in files.items()}
 
 
 def make_pictures(

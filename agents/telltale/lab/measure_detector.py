@@ -59,7 +59,7 @@ def evaluate(
 def misses_by_group(
     faces: Path, weights: Path | None = None, draws: int = 200, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Share of faces, and of eyes, noses and mouths, not found (IoU 0.5, confidence 0.25).
+    """Share of faces, and of eyes, noses and mouths, not found (IoU 0.5).
 
     By gender and ethnic group of ``people.csv``, over whole photographs of people never trained
     on at three sizes; intervals by bootstrap over people.

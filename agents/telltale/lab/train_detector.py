@@ -41,6 +41,9 @@ WARM_UP_STEPS = 100
 IMGSZ = 512
 """Longer side, in px, to which pictures are brought when the weights are used."""
 
+CONFIDENCE = 0.35
+"""Least confidence reported: below it, small bright things are often taken for faces."""
+
 AVERAGING = 0.998
 """Decay of the averaged weights; the first steps use a shorter memory."""
 
@@ -209,6 +212,7 @@ def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, o
         "architecture": cfg,
         "names": list(CLASSES),
         "imgsz": IMGSZ,
+        "confidence": CONFIDENCE,
         "training": asdict(plan) | {"done": step},
     }
     save_file(half, out / "detector.safetensors")

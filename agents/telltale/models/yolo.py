@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -67,10 +68,11 @@ class YoloDetector:
         self,
         weights: Path | str | Sequence[Path | str] | None = None,
         device: str = "cpu",
-        confidence: float = 0.25,
+        confidence: float | None = None,
         imgsz: int | None = None,
     ) -> None:
-        """``weights`` default to those shipped; ``imgsz`` (px, longer side) to each one's own.
+        """``weights`` default to those shipped; ``confidence`` (least, 0 to 1) and
+        ``imgsz`` (longer side, px) to what each was made for.
 
         Pictures are letterboxed to ``imgsz`` squared, so one in a batch is found as one alone.
         Raises ``WeightsMissing`` naming the file, the folder looked in and what to do instead.
@@ -93,8 +95,18 @@ class YoloDetector:
         return [sorted(one, key=lambda f: -f[2]) for one in found]
 
 
+@dataclass(frozen=True)
+class _Use:
+    """How weights are meant to be used, unless told otherwise."""
+
+    imgsz: int
+    confidence: float
+
+
 class _Network:
-    def __init__(self, path: Path, device: str, confidence: float, imgsz: int | None) -> None:
+    def __init__(
+        self, path: Path, device: str, confidence: float | None, imgsz: int | None
+    ) -> None:
         if not path.is_file():
             raise WeightsMissing(
                 f"the detector {path.stem}",
@@ -106,15 +118,16 @@ class _Network:
 
         digest = hashlib.sha256(path.read_bytes())
         if path.suffix == ".safetensors":
-            model, own_imgsz = _from_safetensors(path)
+            model, own = _from_safetensors(path)
             digest.update(path.with_suffix(".json").read_bytes())
         elif path.suffix == ".pt":
-            model, own_imgsz = _from_checkpoint(path)
+            model, own = _from_checkpoint(path)
         else:
             raise UsageError(f"{path}: detector weights end in .safetensors or .pt")
         self.revision = f"{path.stem}-{digest.hexdigest()[:12]}"
         settings = {
-            "conf": confidence, "iou": OVERLAP, "imgsz": imgsz or own_imgsz, "device": device,
+            "conf": own.confidence if confidence is None else confidence,
+            "iou": OVERLAP, "imgsz": imgsz or own.imgsz, "device": device,
             "max_det": MOST_FOUND, "rect": False, "verbose": False, "save": False, "mode": "predict",
         }  # fmt: skip
         self._predictor = DetectionPredictor(overrides=settings)
@@ -176,7 +189,7 @@ def quiet_ultralytics() -> None:
     ultralytics.utils.LOGGER.setLevel(logging.ERROR)
 
 
-def _from_safetensors(path: Path) -> tuple[Any, int]:
+def _from_safetensors(path: Path) -> tuple[Any, _Use]:
     described = path.with_suffix(".json")
     if not described.is_file():
         raise WeightsMissing(
@@ -193,10 +206,11 @@ def _from_safetensors(path: Path) -> tuple[Any, int]:
         raise UsageError(f"{path} does not fit the architecture in {described.name}") from error
     model.names = dict(enumerate(about["names"]))
     model.task = "detect"
-    return model.eval().requires_grad_(False), int(about["imgsz"])
+    use = _Use(int(about["imgsz"]), float(about["confidence"]))
+    return model.eval().requires_grad_(False), use
 
 
-def _from_checkpoint(path: Path) -> tuple[Any, int]:
+def _from_checkpoint(path: Path) -> tuple[Any, _Use]:
     from ultralytics import YOLO
 
     model = YOLO(str(path), task="detect").model
@@ -204,4 +218,4 @@ def _from_checkpoint(path: Path) -> tuple[Any, int]:
         raise UsageError(f"{path} holds no YOLO network")
     trained = getattr(model, "args", None) or {}
     imgsz = trained.get("imgsz", 640) if isinstance(trained, dict) else 640
-    return model.eval(), int(imgsz)
+    return model.eval(), _Use(int(imgsz), 0.25)

@@ -1,0 +1,269 @@
+"""Train the mini judge: a small language model learns to read the encoder's tower, from scratch.
+
+In: photographs with landmarks, an output folder, a seed, minutes, the weights of an encoder. Out:
+in that folder twins, crops, features, a checkpoint, a curve (CSV) and the weights in the package's
+layout. The tower is frozen, its features are computed once. A run that was cut off goes on; one
+whose encoder has changed since computes the features anew and goes on. Raises ``LookupError`` for
+a folder without usable photographs, ``WeightsMissing`` without an encoder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from telltale.cues import load_cues
+from telltale.errors import WeightsMissing
+from telltale.lab import crops
+from telltale.lab.judge_bank import Composer, scenes, seeing
+from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Scene, Writer
+from telltale.lab.judge_pictures import make
+from telltale.models import lmm_mini
+from telltale.models.clip import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, digest, mini_folder
+
+LEARNING_RATE = 8e-4
+WARM_STEPS = 60
+DECAY_FROM = 0.6
+TOKENS_PER_STEP = 1600
+"""Examples of a batch are as many as fit: short questions first, so steps are many and quick."""
+EMPHASIS = 3.0
+"""Artifacts are rarer among claims than natural places; without weight none would be named."""
+WHOLE = 0.6
+"""Share of examples from whole pictures; the others are composed of single crops."""
+SAVE_EVERY = 50
+SHARDS, MOST_CROPS = 50, 12_000
+ANSWERED = 0.3
+"""Share of batches with answers; in the others the prompt's own labels teach at less cost."""
+ASKED = ((0.3, 1, 2), (0.6, 1, 5), (0.8, 2, 9), (1.01, 3, 12))
+"""Until which share of the run how few and how many pairs are asked: an easy start."""
+
+
+def train(
+    faces: Path,
+    out: Path,
+    seed: int = 1,
+    minutes: float = 60.0,
+    resume: bool = True,
+    encoder: Path | None = None,
+    shards: int = SHARDS,
+    most_crops: int = MOST_CROPS,
+) -> Path:
+    """Train for ``minutes`` in all (over resumed runs) and export; returns the weights' folder.
+
+    ``encoder`` is a folder of encoder weights; unset means the package's.
+    """
+    run = Run(out, encoder or mini_folder(), seed)
+    if not list((out / "pictures").glob("*.npz")):
+        make(faces, out / "pictures", seed, shards, measuring=False)
+    if most_crops and not list((out / "crops").glob("*.npz")):
+        crops.build(faces, out / "crops", seed, max(2, most_crops // 250))
+    run.look(shards, most_crops)
+    if resume:
+        run.resume()
+    while run.elapsed_s < 60 * minutes:
+        run.step(run.elapsed_s / (60 * minutes))
+        if run.steps % SAVE_EVERY == 0:
+            run.save()
+            run.export(out / "weights")
+    run.save()
+    run.export(out / "weights")
+    return out / "weights"
+
+
+class Run:
+    """One training with all that a checkpoint must hold."""
+
+    def __init__(self, out: Path, encoder: Path, seed: int) -> None:
+        for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER):
+            if not (encoder / name).exists():
+                raise WeightsMissing(
+                    f"the mini encoder ({name})", str(encoder),
+                    "train it first: telltale lab train encoder",
+                )  # fmt: skip
+        torch.manual_seed(seed)
+        config = json.loads((encoder / CONFIG_FILE).read_text(encoding="utf-8"))
+        self.out = out
+        self.config = lmm_mini.config_of(config, *_vocabulary(encoder))
+        self.model = lmm_mini.build(self.config).train()
+        lmm_mini.load_tower(self.model, load_file(encoder / WEIGHTS_FILE))
+        self.model.model.vision_tower.eval().requires_grad_(False)
+        self.processor = lmm_mini.processor_of(encoder / TOKENIZER_FOLDER, self.config)
+        self.kept = out / "features" / digest(encoder / WEIGHTS_FILE)
+        self.writer = Writer(
+            Corpus(load_cues()), self.processor.tokenizer, self.config.image_seq_length, EMPHASIS
+        )
+        self.rng = np.random.default_rng(seed)
+        self.learned = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.learned, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05
+        )
+        self.steps, self.elapsed_s = 0, 0.0
+        self.whole: list[Scene] = []
+        self.composer: Composer | None = None
+        self._mean: dict[str, float] = {}
+
+    def look(self, shards: int, most_crops: int) -> None:
+        """Compute what the tower sees of the training pictures, or read it where it is kept."""
+        see = seeing(self.model.model.vision_tower)
+        self.whole = scenes(self.out / "pictures", self.kept, see, shards)
+        if most_crops:
+            cache = crops.Cache(self.out / "crops")
+            self.composer = Composer(cache, self.kept, see, most_crops)
+
+    def batch(self, progress: float) -> list[tuple[Scene, bool, Example]]:
+        """Twins, both asked the same, as many as fit."""
+        few, many = next((a, b) for until, a, b in ASKED if progress < until)
+        count = int(self.rng.integers(few, many + 1))
+        answered = self.rng.random() < ANSWERED
+        made: list[tuple[Scene, bool, Example]] = []
+        while True:
+            whole = self.composer is None or self.rng.random() < WHOLE
+            scene = (
+                self.whole[int(self.rng.integers(len(self.whole)))]
+                if whole or self.composer is None
+                else self.composer.draw(self.rng)
+            )
+            pairs = self.writer.corpus.ask(scene, count, self.rng)
+            for edited in (False, True):
+                example = self.writer.example(scene, edited, pairs, self.rng, answered)
+                made.append((scene, edited, example))
+            if len(made) * max(len(e.ids) for *_, e in made) > TOKENS_PER_STEP:
+                return made
+
+    def step(self, progress: float) -> None:
+        """One optimizer step; ``progress`` is the share of the run that is over, 0 to 1."""
+        began = time.monotonic()
+        rate = min(1.0, (self.steps + 1) / WARM_STEPS)
+        rate *= min(1.0, max(0.03, (1 - progress) / (1 - DECAY_FROM)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate
+        losses = loss_of(self.model, self.batch(progress))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.learned, 1.0)
+        self.optimizer.step()
+        self.steps += 1
+        self.elapsed_s += time.monotonic() - began
+        self._log({k: float(v.detach()) for k, v in losses.items()})
+
+    def save(self) -> None:
+        """Write the checkpoint, replacing the last in one move."""
+        tower = "model.vision_tower."
+        state = {
+            "model": {k: v for k, v in self.model.state_dict().items() if not k.startswith(tower)},
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "elapsed_s": self.elapsed_s,
+            "rng": json.dumps(self.rng.bit_generator.state),
+        }
+        torch.save(state, self.out / "checkpoint.part")
+        (self.out / "checkpoint.part").replace(self.out / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Take up the checkpoint in the folder; False where there is none."""
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.elapsed_s = state["steps"], state["elapsed_s"]
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        return True
+
+    def export(self, folder: Path) -> None:
+        """Write the judge in the package's layout."""
+        lmm_mini.save(self.model, self.processor, folder)
+
+    def _log(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            if np.isfinite(value):
+                self._mean[name] = 0.97 * self._mean.get(name, value) + 0.03 * value
+        if self.steps % 20:
+            return
+        path = self.out / "curve.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", "seconds", *self._mean])
+            writer.writerow(
+                [self.steps, round(self.elapsed_s, 1), *(round(v, 4) for v in self._mean.values())]
+            )
+
+
+def loss_of(model: Any, batch: Sequence[tuple[Scene, bool, Example]]) -> dict[str, torch.Tensor]:
+    """The weighted loss of a batch; and for the curve the mean loss of choices and of verdicts."""
+    length = max(len(e.ids) for *_, e in batch)
+    ids = torch.zeros((len(batch), length), dtype=torch.long)
+    labels = torch.full((len(batch), length), IGNORED)
+    weights = torch.zeros((len(batch), length))
+    for n, (*_, e) in enumerate(batch):
+        ids[n, : len(e.ids)] = torch.tensor(e.ids)
+        labels[n, : len(e.ids)] = torch.tensor(e.labels)
+        weights[n, : len(e.ids)] = torch.tensor(e.weights)
+    seen = np.concatenate([s.features[int(edited), e.regions] for s, edited, e in batch])
+    with torch.autocast("cpu", torch.bfloat16, enabled=_bf16_is_fast()):
+        images = model.model.multi_modal_projector.project(torch.from_numpy(seen).float())
+        embedded = model.get_input_embeddings()(ids)
+        places = (ids == model.config.image_token_id)[..., None]
+        embedded = embedded.masked_scatter(places, images.to(embedded.dtype))
+        hidden = model.model.language_model(inputs_embeds=embedded, use_cache=False)[0]
+        at = labels != IGNORED
+        logits = model.lm_head(hidden[at]).float()
+    each = F.cross_entropy(logits, labels[at], reduction="none")
+    weight = weights[at]
+    verdict = weight == VERDICT_WEIGHT
+    choice = (weight == 1.0) | (weight == EMPHASIS)
+    at_line = (weight == 0.5) | (weight == 0.5 * EMPHASIS)
+    right = (logits.argmax(-1) == labels[at]).float()
+    return {
+        "loss": (each * weight).sum() / weight.sum().clamp_min(1e-6),
+        "forced": each[weight < 0.5].mean(),
+        "at_line": each[at_line].mean(),
+        "choices": each[choice].mean(),
+        "verdicts": each[verdict].mean(),
+        "verdicts_right": right[verdict].mean(),
+    }
+
+
+def ship(weights: Path) -> None:
+    """Copy an exported folder into the package."""
+    target = mini_folder() / "judge"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(weights.iterdir()):
+        shutil.copyfile(path, target / path.name)
+
+
+@cache
+def _bf16_is_fast() -> bool:
+    """Whether this processor multiplies bf16 matrices faster than fp32 ones; many emulate it."""
+    took: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones((256, 256), dtype=dtype)
+        a @ a
+        began = time.process_time()
+        for _ in range(3):
+            a @ a
+        took[dtype] = time.process_time() - began
+    return took[torch.bfloat16] < took[torch.float32]
+
+
+def _vocabulary(encoder: Path) -> tuple[int, int]:
+    """Entries of the shared tokenizer, and the number of its image token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(encoder / TOKENIZER_FOLDER))
+    return len(tokenizer), int(tokenizer.convert_tokens_to_ids("<image>"))

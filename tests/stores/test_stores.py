@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -127,8 +128,49 @@ def test_the_nearest_cue_is_the_one_that_says_it_and_belongs_there(database) -> 
 
 
 def test_an_encoder_whose_cues_are_not_loaded_is_named(database) -> None:
+    store = CueStore(database)
     with pytest.raises(UsageError, match="cues load"):
-        CueStore(database).revision("another")
+        store.revision("another")
+    store.close()
+
+
+def test_a_new_corpus_under_one_encoder_leaves_the_vectors_of_another(database) -> None:
+    store, one, two = CueStore(database), HashEncoder(), HashEncoder()
+    two.revision = "hash-2"
+    cues = [c for c in load_cues() if c.region in ("eyes", "ear")]
+    store.load(cues, load_documents(), one)
+    before = store.revision(one.revision)
+    store.load(cues[1:], load_documents(), two)
+    assert store.revision(one.revision) == before != store.revision(two.revision)
+    with psycopg.connect(database) as db:
+        rows = db.execute("SELECT encoder, count(*) FROM cue_vectors GROUP BY 1 ORDER BY 1")
+        assert rows.fetchall() == [("hash-1", 2 * len(cues)), ("hash-2", 2 * len(cues) - 2)]
+    assert store.load(cues, load_documents(), one)  # what people read is brought back too
+    store.close()
+
+
+def test_an_exemplar_far_away_is_found_behind_thousands_that_do_not_fit(database) -> None:
+    store, near, far = (
+        CueStore(database),
+        np.eye(4, dtype=np.float32)[0],
+        np.eye(4, dtype=np.float32)[1],
+    )
+    crowd = np.random.default_rng(1).normal(near, 0.05, (2000, 4)).astype(np.float32)
+    store.put_exemplars("e", [(f"n{i}", "ear", None, False, v) for i, v in enumerate(crowd)])
+    store.put_exemplars("e", [(f"f{i}", "eye", None, True, far) for i in range(3)])
+    store.put_exemplars("other", [("f0", "eye", None, True, far)])
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("DROP INDEX exemplars_by_place")  # leaves only the walk through the graph
+        db.execute("ALTER TABLE exemplars DROP CONSTRAINT exemplars_pkey")
+        db.execute("ANALYZE exemplars")
+    assert store.exemplars("e", [("0.eye.0", "eye", near)], 3) == {"0.eye.0": ("f0", "f1", "f2")}
+    store.close()
+
+
+def test_a_migration_that_was_killed_does_not_lock_the_next_one_out(database) -> None:
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")
+    assert migrate(database) == []
 
 
 def test_a_repeated_verdict_leaves_one_row(database) -> None:
@@ -201,6 +243,29 @@ def test_a_cache_that_is_away_costs_nothing_but_speed(caplog) -> None:
         cache.put_many({"a": np.zeros(2, np.float32)})
     assert cache.failures >= 3
     assert sum("redis is away" in r.message for r in caplog.records) == 1
+
+
+def test_a_cache_that_never_answers_takes_no_longer_than_its_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cache = EmbeddingCache(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 60, 0.2)
+        started = time.monotonic()
+        assert cache.get_many(["a"]) == {}
+        assert time.monotonic() - started < 3
+    assert cache.failures == 1
+
+
+@pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "pictures/../../x", "", "a//b"])
+def test_a_key_may_not_lead_out_of_the_store(tmp_path, key: str) -> None:
+    with pytest.raises(EventFailed, match="no key"):
+        ImageStore(f"file://{tmp_path}", {}).get_picture(key)
+
+
+def test_an_object_store_that_is_away_is_a_dependency_that_is_away(monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    store = ImageStore("s3://b/p", {"endpoint_url": f"http://127.0.0.1:{dead_port()}"})
+    with pytest.raises(DependencyAway, match="image store"):
+        store.get("0" * 64)
 
 
 def test_blobs_are_the_uploaded_bytes_under_their_hash(tmp_path) -> None:

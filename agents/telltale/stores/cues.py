@@ -75,10 +75,7 @@ class CueStore:
     def holds(self, encoder: str, cues: Sequence[Cue], documents: Mapping[str, Document]) -> bool:
         """Whether the tables hold exactly this corpus for that encoder."""
         with self._database.connection() as db:
-            row = db.execute(
-                "SELECT revision FROM corpora WHERE encoder = %s", (encoder,)
-            ).fetchone()
-        return row == (corpus_revision(cues, documents),)
+            return _is_loaded(db, encoder, corpus_revision(cues, documents))
 
     def revision(self, encoder: str) -> str:
         """The corpus loaded for that encoder. Raises ``UsageError`` when there is none."""

@@ -10,7 +10,9 @@ A score on planted edits is a score on planted edits.
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,3 +193,19 @@ def _rounded(figure: Figure) -> dict[str, float | None]:
 def _unit(rows: Embeddings) -> Embeddings:
     out: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return out
+
+
+def main() -> None:
+    """``python -m telltale.lab.encoder_scores FACES [--pairs N] [--seed N] [--weights DIR]``."""
+    parser = argparse.ArgumentParser(description="figures of the mini encoder, as JSON")
+    parser.add_argument("faces", type=Path, help="folder of photographs with landmarks")
+    parser.add_argument("--weights", type=Path, help="folder of weights; the shipped ones if left")
+    parser.add_argument("--pairs", type=int, default=14, help="pairs a kind and strength")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    figures = evaluate(given.faces, given.weights, given.seed, given.pairs)
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

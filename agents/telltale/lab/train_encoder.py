@@ -199,6 +199,7 @@ def export(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     half = {k: v.detach().half().contiguous() for k, v in weights.items()}
     save_file(half, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)  # the library writes for the owner alone
     text = json.dumps(CONFIG, indent=2) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 

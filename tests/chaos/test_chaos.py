@@ -18,9 +18,9 @@ from harness import Cluster, Record, Worker, upload, wait
 
 from telltale.events import derived_id
 
-EVENTS = 1500
+EVENTS = 900
 WORKERS = 3
-FAULTS = 7
+FAULTS = 5
 SEED = 7
 SESSION_S = "6"
 
@@ -142,17 +142,20 @@ def boundaries(stack, tmp_path_factory) -> dict[str, tuple[Ledger, int]]:
     sent = {name: upload(name) for name in sorted(names)}
     found: dict[str, tuple[Ledger, int]] = {}
     with ExitStack() as undo:
-        clusters = {}
+        clusters: dict[str, Cluster] = {}
+        dying: list[Worker] = []
         for boundary in BOUNDARIES:
             folder = tmp_path_factory.mktemp(boundary)
             cluster = clusters[boundary] = Cluster(stack.kafka_bootstrap, folder, partitions=1)
             cluster.send(*sent.values())
-            # the second time, so that something was acknowledged before
+            # not the first time, so that something was acknowledged before
             call = "9" if "acknowledgement" in boundary else "2"
             environment = {"TOY_DIE_AT": boundary, "TOY_DIE_CALL": call}
-            dying = cluster.start("batched", TELLTALE_SESSION_TIMEOUT_S=SESSION_S, **environment)
-            undo.callback(dying.process.kill)
-            assert dying.ended(60) == -signal.SIGKILL, dying.text
+            worker = cluster.start("batched", TELLTALE_SESSION_TIMEOUT_S=SESSION_S, **environment)
+            undo.callback(worker.process.kill)
+            dying.append(worker)
+        for worker in dying:
+            assert worker.ended() == -signal.SIGKILL, worker.text
         for boundary, cluster in clusters.items():
             before = cluster.end("images.admitted")
             living = cluster.start("batched", TELLTALE_SESSION_TIMEOUT_S=SESSION_S)

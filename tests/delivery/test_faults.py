@@ -164,3 +164,28 @@ def test_a_message_near_the_size_limit_still_fits_its_dead_topic(cluster) -> Non
     with cluster.worker("batched"):
         (letter,) = cluster.read("images.uploaded.dead", least=1)
     assert letter.original == big.content
+
+
+def test_a_worker_frozen_longer_than_its_session_loses_its_partitions_and_comes_back(
+    cluster,
+) -> None:
+    names = [f"i{i}" for i in range(300)]
+    with (
+        cluster.worker("slow", TELLTALE_SESSION_TIMEOUT_S="6") as frozen,
+        cluster.worker("slow", TELLTALE_SESSION_TIMEOUT_S="6") as other,
+    ):
+        frozen.ready()
+        other.ready()
+        wait(lambda: other.health("slow")["partitions"] == 2, 60, "half of the partitions")
+        cluster.send(*(upload(name) for name in names))
+        wait(lambda: cluster.end("images.admitted") > 20, 60, "answers")
+        frozen.signal(signal.SIGSTOP)
+        wait(lambda: other.health("slow")["partitions"] == 4, 60, "all partitions")
+        answers = cluster.answers(set(names))
+        frozen.signal(signal.SIGCONT)
+        wait(lambda: frozen.health("slow")["partitions"] == 2, 60, "half of the partitions again")
+        cluster.send(upload("later"))
+        answers = cluster.answers({*names, "later"})
+        assert frozen.process.poll() is None
+    ids = {(r.header("ce_subject"), r.header("ce_id")) for r in answers}
+    assert len(ids) == len(names) + 1, "a repeat carries the id of its original"

@@ -183,7 +183,7 @@ def _agent(
                 tasks.create_task(app.lane.settle())
                 async for event in stream.noack().events():
                     await app.lane.take(event.message)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
             # leaving the agent would acknowledge the event: the process ends instead

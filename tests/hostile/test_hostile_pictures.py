@@ -149,6 +149,12 @@ def test_a_picture_that_needs_too_much_memory_is_a_bomb() -> None:
     tight.close()
 
 
+def test_a_picture_that_takes_too_long_on_the_clock_is_a_bomb() -> None:
+    hasty = Examiner(LIMITS, processes=1, wall_s=0.2)
+    assert code(hasty, many_scans(300)) == "decompression_bomb"
+    hasty.close()
+
+
 def test_a_lost_process_is_replaced_and_the_picture_tried_again() -> None:
     fragile = Examiner(LIMITS, processes=1)
     fragile.examine(saved("PNG"))

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple
@@ -30,7 +31,10 @@ from telltale.errors import DependencyAway, Rejected
 from telltale.pictures import Examined, Limits, examine, perceptual_hash
 
 CPU_S = 15  # 50 Mpx took 5 s (RGBA with a profile); files made to take hours end here
-WALL_S = 90.0  # for a machine so busy that CPU seconds hardly pass
+# where others want the CPU too. A batch of 16 such files, two at a time, must end well before a
+# worker is taken for stuck (300 s), or it would be restarted and given them again, for ever.
+WALL_S = 25.0
+PROCESSES = (2, 4)  # at least and at most; between them, one a core
 START_S = 60.0
 # 50 Mpx took up to 1.33 GB with the interpreter (lossless WebP); this allows a fifth more
 BYTES_PER_PX = 24
@@ -53,22 +57,25 @@ class Examiner:
         self._limits, self._cpu_s, self._wall_s = limits, cpu_s, wall_s
         # last in, first out: a quiet worker keeps one process warm and never starts the others
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
-        for _ in range(processes or min(4, os.cpu_count() or 1)):
+        least, most = PROCESSES
+        for _ in range(processes or max(least, min(most, os.cpu_count() or 1))):
             self._idle.put(None)
 
     def examine(self, data: bytes) -> Examined:
         """What ``pictures.examine`` says. Raises ``Rejected`` or ``DependencyAway``."""
         child = self._idle.get()
+        left_s = self._wall_s
         try:
             for _ in range(2):  # one killed for memory that others took is no fault of the picture
                 if child is None or not child.alive:
                     child = _Child(self._limits, self._cpu_s)
+                began = time.monotonic()
                 try:
-                    return child.ask(data, self._wall_s)
+                    return child.ask(data, left_s)
                 except _Overran as error:
                     raise Rejected("decompression_bomb", "decoding it takes too long") from error
                 except _Lost:
-                    continue
+                    left_s = max(left_s - (time.monotonic() - began), 1.0)
             raise Rejected("decode_failed", "the decoder broke down on it, twice")
         finally:
             self._idle.put(child if child is not None and child.alive else None)

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import nn
 
@@ -72,8 +74,9 @@ def train(
 ) -> Path:
     """Train until ``steps`` in all, over resumed runs, and export; returns the weights' folder.
 
-    Stops early after ``minutes`` in all; the schedule follows the steps, so that the same seed
-    and cache give the same weights however fast the machine is. An empty cache is filled first.
+    Stops early after ``minutes`` from now, to go on another time; the schedule follows the steps,
+    so that the same seed and cache give the same weights however fast the machine is. An empty
+    cache is filled first.
     """
     cache = Cache(out / "cache")
     if not len(cache):
@@ -89,11 +92,15 @@ def train(
         sample = cache.rows(range(min(512, len(cache)))).crops[:, 0]
         run.learner.clip.visual.conv1.calibrate(pictures_of(sample))
         run.start()
-    while run.steps < steps and run.elapsed_s < 60 * minutes:
-        run.step(cache, run.steps / steps)
-        if run.steps % SAVE_EVERY == 0:
-            run.save()
-            export(run.ema, weights)
+    until = run.elapsed_s + 60 * minutes
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
+        task = shown.add_task("encoder", total=steps, completed=run.steps)
+        while run.steps < steps and run.elapsed_s < until:
+            run.step(cache, run.steps / steps)
+            shown.update(task, completed=run.steps)
+            if run.steps % SAVE_EVERY == 0:
+                run.save()
+                export(run.ema, weights)
     run.save()
     export(run.ema, weights)
     return weights

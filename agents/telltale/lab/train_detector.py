@@ -38,7 +38,7 @@ SIZE_SHARES = (0.70, 0.20, 0.10)
 
 PEAK_RATE = 2.0e-3
 WARM_UP_STEPS = 100
-IMGSZ = 512
+IMGSZ = 640
 """Longer side, in px, to which pictures are brought when the weights are used."""
 
 CONFIDENCE = 0.35

@@ -1,0 +1,178 @@
+"""Training the mini judge: fair questions, true answers, a run that goes on where it was cut off."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from telltale.cues import load_cues
+from telltale.errors import WeightsMissing
+from telltale.lab import judge_figures, train_judge
+from telltale.lab.judge_data import IGNORED, Corpus, Scene, Writer
+from telltale.lab.judge_figures import Row
+from telltale.models import lmm_mini
+from telltale.models.lmm import load_mini
+from telltale.settings import Settings
+
+REGIONS = {
+    "0.face": "face", "0.eye.0": "eye", "0.eye.1": "eye", "0.mouth": "mouth", "0.skin": "skin",
+    "0.hair": "hair", "image": "image",
+}  # fmt: skip
+CORPUS = Corpus(load_cues())
+
+
+def scene(kind="pasted_eye", own="0.eye.0", seed=0):
+    """An edit of one region, all of whose features are then ones rather than noise."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(1, len(REGIONS), 5, 384)).repeat(2, 0).astype(np.float16)
+    here = np.array([r == own for r in REGIONS])
+    features[1, here] = 1.0
+    share = here.astype(np.float32)
+    return Scene(features, tuple(REGIONS), tuple(REGIONS.values()), share, here, kind, 1.0, "p")
+
+
+def pair(cue_id, region):
+    return CORPUS.number[cue_id], list(REGIONS).index(region)
+
+
+def test_a_question_asks_different_pairs_where_the_product_looks_grouped_by_region():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        pairs = CORPUS.ask(scene(), 12, rng)
+        assert len(set(pairs)) == len(pairs) == 12
+        for cue, region in pairs:
+            assert region in CORPUS.places(cue, tuple(REGIONS.values()))
+        regions = [r for _, r in pairs]
+        assert regions == [r for first in dict.fromkeys(regions) for r in regions if r == first]
+
+
+def test_most_questions_ask_about_the_planted_cue_but_some_mislead_altogether():
+    rng = np.random.default_rng(0)
+    planted = pair("eyes.pasted", "0.eye.0")
+    share = np.mean([planted in CORPUS.ask(scene(), 6, rng) for _ in range(200)])
+    assert 0.75 < share < 0.97
+
+
+def test_nothing_is_true_of_an_untouched_picture():
+    for cue in range(len(CORPUS.cues)):
+        assert CORPUS.truth(scene(), False, (cue, 0)) is False
+
+
+@pytest.mark.parametrize(
+    ("cue_id", "region", "there"),
+    [
+        ("eyes.pasted", "0.eye.0", True),  # planted here
+        ("eyes.pasted", "0.eye.1", False),  # the other eye was left alone
+        ("teeth.fused", "0.mouth", False),
+        ("skin.waxy", "0.skin", False),
+        ("eyes.dull_cornea", "0.eye.0", None),  # a pasted eye may well look dull
+        ("eyes.highlights_disagree", "0.eye.0", None),
+    ],
+)
+def test_an_edit_makes_its_own_cue_true_and_leaves_its_kin_unknown(cue_id, region, there):
+    assert CORPUS.truth(scene(), True, pair(cue_id, region)) is there
+
+
+def written(answered=True, edited=True, seed=0):
+    judge = load_mini(Settings())
+    writer = Writer(CORPUS, judge.tokenizer, 5, 3.0)
+    pairs = [pair("eyes.pasted", "0.eye.0"), pair("teeth.fused", "0.mouth")]
+    example = writer.example(scene(), edited, pairs, np.random.default_rng(seed), answered)
+    return judge.tokenizer, example
+
+
+def test_labels_say_what_is_true_even_where_the_answer_so_far_says_otherwise():
+    for seed in range(12):
+        tokenizer, example = written(seed=seed)
+        ids = tokenizer.convert_ids_to_tokens(example.ids)
+        at = [n for n, t in enumerate(ids) if t in ("artifact", "natural") and ids[n - 1] == 'Ġ"']
+        assert tokenizer.convert_ids_to_tokens([example.labels[n - 1] for n in at]) == ["artifact", "natural"]  # fmt: skip
+        labelled = [i for i in example.labels if i != IGNORED]
+        assert tokenizer.decode(labelled).rstrip().endswith("m")  # of 'manipulated'
+    missed = {written(seed=s)[1].ids != written(seed=0)[1].ids for s in range(12)}
+    assert True in missed
+
+
+def test_a_question_without_its_answer_still_teaches_claims_and_verdict():
+    tokenizer, example = written(answered=False)
+    labels = tokenizer.convert_ids_to_tokens([i for i in example.labels if i != IGNORED])
+    assert labels == ["artifact", "natural", "m"]
+    assert example.regions == [1, 3]
+    assert example.ids.count(tokenizer.convert_tokens_to_ids("<image>")) == 10
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(train_judge, "TOKENS_PER_STEP", 400)
+    monkeypatch.setattr(train_judge, "WARM_STEPS", 2)
+
+
+def started(out, seed=1):
+    run = train_judge.Run(out, lmm_mini.mini_folder(), seed)
+    run.whole = [scene(), scene("mouth_blur", "0.mouth", 1), scene("waxy_skin", "0.skin", 2)]
+    return run
+
+
+def test_training_learns_what_can_be_seen(tmp_path, small_steps):
+    run = started(tmp_path)
+    for _ in range(40):
+        run.step(0.1)
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    assert [r["step"] for r in rows] == ["20", "40"]
+    assert float(rows[-1]["at_line"]) < 0.7 * float(rows[0]["at_line"])
+
+
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, small_steps):
+    whole, cut = started(tmp_path / "whole"), started(tmp_path / "cut")
+    for run in (whole, cut):
+        run.out.mkdir()
+        run.step(0.1)
+    cut.save()
+    resumed = started(tmp_path / "cut", seed=9)
+    assert resumed.resume()
+    whole.step(0.2)
+    resumed.step(0.2)
+    assert resumed.steps == 2
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, msg=name)
+
+
+def test_what_training_exports_is_a_judge_with_the_encoders_tower(tmp_path, small_steps):
+    run = started(tmp_path)
+    run.step(0.1)
+    run.export(tmp_path / "weights")
+    judge = load_mini(Settings(), tmp_path / "weights")
+    for name, value in judge.model.model.vision_tower.state_dict().items():
+        torch.testing.assert_close(
+            value, run.model.model.vision_tower.state_dict()[name].half().float()
+        )
+    assert sum(f.stat().st_size for f in (tmp_path / "weights").iterdir()) < 20e6
+    assert not list((tmp_path / "weights").glob("*.bin"))
+
+
+def test_training_without_an_encoder_says_how_to_get_one(tmp_path):
+    with pytest.raises(WeightsMissing, match="telltale lab train encoder"):
+        train_judge.Run(tmp_path, tmp_path, 1)
+
+
+def row(edited, said, **more):
+    given = {"asked": edited, "covered": False, "artifacts": 0, "invented": 0} | more
+    return Row("p", "pasted_eye", edited, said, 0.0, **given)
+
+
+def test_figures_count_inconclusive_as_wrong_and_claims_by_what_is_there():
+    rows = [
+        row(True, "manipulated", covered=True, artifacts=3, invented=1),
+        row(True, "inconclusive"),
+        row(False, "authentic"),
+        row(False, "manipulated", artifacts=1, invented=1),
+    ]
+    table = judge_figures.figures(rows, seed=0)
+    assert table["accuracy"]["value"] == 0.5
+    assert table["cover"]["value"] == 0.5
+    assert table["chair"]["value"] == 0.5
+    assert table["hal"]["value"] == 0.5
+    # manipulated: precision 1/2, recall 1/2; authentic: precision 1, recall 1/2
+    assert table["macro_f1"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-4)

@@ -11,6 +11,7 @@ A score on planted edits is a score on planted edits.
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import json
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ def evaluate(
     encoder = load_mini(weights)
     margins = Margins(encoder, load_cues())
     margins.centre(_reference(faces, seed))
-    photos = photographs(faces, measuring=True)
+    photos, groups = photographs(faces, measuring=True), groups_of(faces)
     figures: dict[str, Any] = {
         "encoder": encoder.revision,
         "seed": seed,
@@ -115,8 +116,29 @@ def evaluate(
                     rows.append(_row(margins, draw_pair(photos, kind, strength, rng), rng))
                 except CannotPlant:
                     break
-        figures[name] = _figures(rows, seed)
+        figures[name] = _figures(rows, seed) | {"by_group": _by_group(rows, groups, seed)}
     return figures
+
+
+def groups_of(faces: Path) -> dict[str, tuple[str, ...]]:
+    """Self-reported gender and ethnic group by person, from ``people.csv`` in or above ``faces``."""
+    for path in (faces / "people.csv", faces.parent / "people.csv"):
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                return {
+                    r["face_id"]: (r["face_gender"], r["face_eth"]) for r in csv.DictReader(file)
+                }
+    return {}
+
+
+def _by_group(rows: Sequence[Row], groups: dict[str, tuple[str, ...]], seed: int) -> dict[str, Any]:
+    """AUROC averaged over trained kinds for the people of each group, and how many they are."""
+    out: dict[str, Any] = {}
+    for group in sorted({g for r in rows for g in groups.get(r.person, ())}):
+        own = [r for r in rows if group in groups.get(r.person, ())]
+        scores = np.array([(r.real, r.edited) for r in own])
+        out[group] = _auroc(own, scores, TRAINED, seed) | {"people": len({r.person for r in own})}
+    return out
 
 
 def _reference(faces: Path, seed: int) -> list[Pair]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,10 +16,18 @@ from telltale.stack import Endpoints, running
 
 
 @pytest.fixture(scope="session")
-def stack_home(tmp_path_factory) -> Path:
-    """Where the shared servers live; TELLTALE_TEST_HOME keeps them between runs."""
-    given = os.environ.get("TELLTALE_TEST_HOME")
-    return Path(given) if given else tmp_path_factory.mktemp("stack", numbered=True)
+def stack_home() -> Iterator[Path]:
+    """Where the shared servers live; TELLTALE_TEST_HOME keeps them between runs.
+
+    Not below pytest's own temporary folders: a run that starts meanwhile closes those to other users,
+    and PostgreSQL, which refuses root, runs as one.
+    """
+    if given := os.environ.get("TELLTALE_TEST_HOME"):
+        yield Path(given)
+        return
+    made = Path(tempfile.mkdtemp(prefix="telltale-test-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -158,8 +158,8 @@ class Lane:
                 continue
             most = self._most()
             until = self._pending[0].at + self._batch.max_wait_s
-            while 0 < len(self._pending) < most and time.monotonic() < until:
-                if not await self._until_arrived(len(self._pending) + 1, QUIET_S):
+            while 0 < (before := len(self._pending)) < most and time.monotonic() < until:
+                if await self._until_arrived(most, QUIET_S) or len(self._pending) == before:
                     break
             if self._pending:
                 return self._epoch, self._cut(most)
@@ -182,7 +182,8 @@ class Lane:
         while len(self._pending) < wanted:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._arrived.wait()
             except TimeoutError:
                 return False
         return True

@@ -48,6 +48,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...]
     partition: int = 0
     offset: int = 0
+    at_ms: int = 0  # the broker's clock, which is this machine's
 
     def header(self, name: str) -> str:
         return dict(self.headers)[name].decode()
@@ -170,9 +171,9 @@ class Cluster:
         while len(found) < left:
             for m in consumer.consume(left - len(found), timeout=1):
                 assert m.error() is None, m.error()
-                found.append(
-                    Record(m.key(), m.value(), tuple(m.headers() or ()), m.partition(), m.offset())
-                )
+                headers = tuple(m.headers() or ())
+                at_ms = m.timestamp()[1]
+                found.append(Record(m.key(), m.value(), headers, m.partition(), m.offset(), at_ms))
         consumer.close()
         return found
 

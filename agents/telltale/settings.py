@@ -187,6 +187,10 @@ class Settings(BaseSettings):
         le=65535,
         description="port of a worker's /metrics, /healthz and /readyz; 0 takes a free one",
     )
+    worker_host: str = Field(
+        "127.0.0.1",
+        description="address that a worker's pages listen on; 0.0.0.0 in a container, so that Prometheus reaches them",
+    )
     policy_file: Path | None = Field(
         None,
         description="YAML of thresholds and actions, reread when it changes; unset means the shipped one",

@@ -20,7 +20,6 @@ from telltale.delivery.app import StageApp
 from telltale.delivery.metrics import Metrics
 from telltale.settings import Settings
 
-HOST = "127.0.0.1"
 EVERY_S = 1.0
 
 log = structlog.get_logger()
@@ -32,7 +31,8 @@ class Health(Service):  # type: ignore[misc]
     def __init__(self, apps: Sequence[StageApp], metrics: Metrics, settings: Settings) -> None:
         super().__init__()
         self._apps, self._metrics = apps, metrics
-        self._port, self._stuck_s = settings.worker_port, settings.stuck_s
+        self._host, self._port = settings.worker_host, settings.worker_port
+        self._stuck_s = settings.stuck_s
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -43,9 +43,9 @@ class Health(Service):  # type: ignore[misc]
         site.router.add_get("/metrics", self._metrics_page)
         self._runner = web.AppRunner(site, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
         port = self._runner.addresses[0][1]
-        log.info("worker pages", url=f"http://{HOST}:{port}/healthz")
+        log.info("worker pages", url=f"http://{self._host}:{port}/healthz")
         self.add_future(self._watch())
 
     async def on_stop(self) -> None:

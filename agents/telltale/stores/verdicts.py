@@ -18,7 +18,7 @@ from telltale.events import ExplanationReady, VerdictIssued, VerdictLabel
 from telltale.stores.database import Connection, Database
 
 # Near duplicates are looked for among this many most recent uploads: a hash cannot be searched by an
-# ordinary index, and comparing 100,000 takes some 30 ms. Reposts come soon after.
+# ordinary index, so that each is compared. Reposts come soon after.
 RECENT = 100_000
 
 

@@ -33,6 +33,8 @@ env:
   {{- end }}
   - name: TELLTALE_WORKER_PORT
     value: "9100"
+  - name: TELLTALE_WORKER_HOST
+    value: 0.0.0.0
 envFrom:
   - secretRef:
       name: {{ .root.Values.secret }}

@@ -6,6 +6,7 @@ kernel when the supervisor dies, so that nothing outlives it.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import secrets
@@ -71,9 +72,8 @@ def kafka(home: Path, jars: list[str], port: int, controller_port: int) -> Child
     ]  # fmt: skip
     if not (data / "meta.properties").exists():
         data.mkdir(exist_ok=True)
-        cluster = uuid.uuid4()
         done = subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(cluster), "-c", str(config)],
+            [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)],
             capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
@@ -227,10 +227,13 @@ def _secret(path: Path) -> str:
     return path.read_text()
 
 
-def _cluster_id(cluster: uuid.UUID) -> str:
-    import base64
-
-    return base64.urlsafe_b64encode(cluster.bytes).decode().rstrip("=")
+def _cluster_id() -> str:
+    """A random id as Kafka writes it; never one that a command line would take for an option."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith(
+        "-"
+    ):
+        pass
+    return made
 
 
 def _kafka_properties(data: Path, port: int, controller_port: int) -> str:

@@ -140,6 +140,21 @@ def test_without_a_face_it_is_inconclusive_unless_a_claim_holds() -> None:
     )
 
 
+def test_a_natural_background_does_not_vouch_for_a_face_that_was_not_found() -> None:
+    image = region("image", "image", (0.0, 0.0, 100.0, 100.0))
+    claim = JudgedClaim(
+        cue_id="text.blue", region_id="image", polarity="natural", sentence="green", confidence=0.9
+    )
+    verdict = verdict_of(event(regions=(image,), claims=[claim]), picture((0, 255, 0)))
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_face",))
+
+
+def test_a_high_probability_that_no_claim_stands_behind_is_no_verdict() -> None:
+    verdict = verdict_of(event(claims=[]), picture((255, 0, 0)))
+    assert verdict.probability > PolicyFile().current().manipulated_from
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_artifact_claimed",))
+
+
 def test_a_cue_that_failed_its_audit_is_never_believed() -> None:
     failed = {
         c: n.model_copy(update={"verifiable": False}) for c, n in calibration(CUES).cues.items()

@@ -103,10 +103,7 @@ class Verify:
         features = self.features(event, claims, regions, vectors, pixels)
         calibration = self._checker.calibration
         probability = round(calibration.image_probability(features), 4) if calibration else 0.5
-        reasons = self._reasons(event, claims)
-        label = _label(probability, reasons, claims, policy)
-        if label == "inconclusive" and not reasons:
-            reasons = ("between_thresholds",)
+        label, reasons = _concluded(probability, self._reasons(event, claims), claims, policy)
         return Verdict(
             verdict=label,
             probability=probability,
@@ -195,23 +192,27 @@ class Verify:
             reasons.append(f"judge_{event.judgment.status}")
         if self._checker.calibration is None:
             reasons.append("uncalibrated")
+        # what the background looks like says nothing about a face that was not found
         if not any(r.type == "face" for r in event.detection.regions) and not any(
-            c.status == "supported" for c in claims
+            c.status == "supported" and c.polarity == "artifact" for c in claims
         ):
             reasons.append("faces_too_small" if event.detection.faces_found else "no_face")
         return tuple(reasons)
 
 
-def _label(
-    probability: float, reasons: Sequence[str], claims: Sequence[Claim], policy: Policy
-) -> VerdictLabel:
+def _concluded(
+    probability: float, reasons: tuple[str, ...], claims: Sequence[Claim], policy: Policy
+) -> tuple[VerdictLabel, tuple[str, ...]]:
+    """The verdict, and the reasons where it is inconclusive."""
     if reasons:
-        return "inconclusive"
+        return "inconclusive", reasons
     if probability >= policy.manipulated_from:
-        # a verdict that no checked claim stands behind is an opinion
-        borne_out = any(c.polarity == "artifact" and c.status != "contradicted" for c in claims)
-        return "manipulated" if borne_out else "inconclusive"
-    return "authentic" if probability < policy.authentic_below else "inconclusive"
+        # a verdict that no claim stands behind is an opinion
+        stands = any(c.polarity == "artifact" and c.status != "contradicted" for c in claims)
+        return ("manipulated", ()) if stands else ("inconclusive", ("no_artifact_claimed",))
+    if probability < policy.authentic_below:
+        return "authentic", ()
+    return "inconclusive", ("between_thresholds",)
 
 
 def _reliability(claims: Sequence[Claim]) -> float | None:

@@ -200,8 +200,13 @@ class Wiring:
                 self.detector, self.embedder, self.reader, self.policy, self._batch
             ),
             "retrieve": self._retrieve,
+            # as many at once as are asked at once: a full GPU batch would only wait for its slowest
             "judge": lambda: JudgeStage(
-                self.judge, self.cues, self.reader, self._batch, self.given.language
+                self.judge,
+                self.cues,
+                self.reader,
+                Batch(self.given.judge_concurrency, self._batch.max_wait_s),
+                self.given.language,
             ),
             "verify": self.verify,
             "explain": lambda: Explain(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from telltale.errors import UsageError
+from telltale.models import Detector, Found
+from telltale.regions import Pixels
 from telltale.settings import load_settings
 
 if TYPE_CHECKING:
@@ -29,6 +32,18 @@ PARTS = ("detector", "encoder", "judge")
 
 def _say(text: str) -> None:
     Console(stderr=True, highlight=False).print(text)
+
+
+def _find(pixels: Pixels) -> list[Found]:
+    """Faces and parts where no landmarks lie beside a photograph."""
+    return _detector().detect([pixels])[0]
+
+
+@cache
+def _detector() -> Detector:
+    from telltale.app import Wiring
+
+    return Wiring(load_settings()).detector
 
 
 @click.group()
@@ -56,7 +71,7 @@ def bench_build(faces: Path, out: Path, seed: int) -> None:
 
     if not faces.is_dir():
         raise UsageError(f"--faces {faces}: no such folder")
-    build(faces, out, seed, say=_say)
+    build(faces, out, seed, find=_find, say=_say)
 
 
 @bench.command("show")
@@ -69,7 +84,7 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     """A contact sheet: every kind of edit at three strengths."""
     from telltale.lab.bench import contact_sheet
 
-    out.write_bytes(contact_sheet(faces, seed))
+    out.write_bytes(contact_sheet(faces, seed, _find))
     click.echo(str(out))
 
 

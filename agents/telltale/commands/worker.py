@@ -31,6 +31,8 @@ def worker(stages: tuple[str, ...], every: bool, port: int | None) -> int:
 
     if every == bool(stages):
         raise UsageError(f"name stages or say --all; the stages are {', '.join(STAGES)}")
+    if unknown := set(stages) - set(STAGES):
+        raise UsageError(f"no stage {min(unknown)!r}; the stages are {', '.join(STAGES)}")
     settings = connected(load_settings(**({} if port is None else {"worker_port": port})))
     names = STAGES if every else tuple(dict.fromkeys(stages))
     return run_workers(build_stages(settings, names), settings)

@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     judge_attempts: int = Field(
         3,
         ge=1,
-        description="times an unreadable or late judgment is asked for again before 'inconclusive'",
+        description="times a judgment is asked for before 'inconclusive': unreadable ones anywhere, late and refused ones at an endpoint",
     )
     judge_max_tokens: int = Field(700, ge=64, description="longest answer of the judge, tokens")
     judge_concurrency: int = Field(

@@ -42,13 +42,16 @@ QUIET_S = 180.0  # with no event for this long, something is wrong
 )
 def demo(keep: bool, out: Path) -> int:
     """Judge real photographs and manipulated copies of them, with everything running here."""
-    from telltale.stack import running
+    from telltale.stack import down, read_endpoints, up
 
     began = time.monotonic()
     screen = Console(highlight=False)
     settings = load_settings()
     with ExitStack() as undo:
-        undo.enter_context(running(settings.home, screen.print))
+        found = read_endpoints(settings.home)
+        up(settings.home, screen.print)
+        if found is None:  # a stack that ran before goes on running
+            undo.callback(down, settings.home)
         wiring = Wiring(settings)
         if wiring.endpoints is not None and wiring.endpoints.broker == "mock":
             screen.print(

@@ -68,8 +68,8 @@ class Question:
 class Judge(Protocol):
     """A multimodal model that answers with a ``Judgment``.
 
-    Nonsense, lateness and refusal come back as a judgment whose status says so, never raised;
-    ``DependencyAway`` is raised when an endpoint cannot be reached or asks to wait.
+    Nonsense, lateness, refusal and an endpoint that does not answer come back, after the attempts
+    that the settings allow, as a judgment whose status says so; nothing of the kind is raised.
     """
 
     revision: str

@@ -16,6 +16,8 @@ if [ ! -x "$venv/bin/python" ]; then
     exit 2
   fi
 fi
+# an environment made by another tool may have no pip
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && uv="$venv/bin/uv" || true

@@ -60,6 +60,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
+@pytest.mark.timeout(2 * DEMO_S)
 def test_the_commands_of_the_readme_do_what_it_says(home) -> None:
     demo, test, *own = commands("README.md")
     assert test == "make test"  # this very run

@@ -66,6 +66,7 @@ def recorded(world, image_ids) -> int:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_stages_start_apart_share_partitions_and_outlive_their_servers(own, faces) -> None:
     sent = own.telltale("submit", "--json", *faces)
     assert sent.returncode == 0, sent.stderr

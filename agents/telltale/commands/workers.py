@@ -23,6 +23,8 @@ from telltale.settings import Settings
 
 READY_S = 180.0  # loading torch and the weights on two busy cores takes a good part of a minute
 STOP_S = 30.0
+# a proxy named in the environment is for the world outside, not for this machine
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def wait_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         if process.poll() is not None:
             raise TelltaleError(f"the worker ended with code {process.returncode}; {_end_of(log)}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            with DIRECT.open(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,9 @@ def calibrate(faces: Path, out: Path, seed: int, rounds: int) -> None:
     help="bench, faceforensics, celeb-df, df40, genimage or csv.",
 )
 @click.option("--split", default="test", show_default=True, help="train, val, test or all.")
-@click.option("--limit", type=int, help="At most so many pictures, evenly drawn.")
+@click.option(
+    "--limit", type=int, help="At most so many pictures, drawn at random with a fixed seed."
+)
 @click.option("--out", type=FOLDER, help="Also write the tables as JSON, CSV and PNG here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate(
@@ -177,7 +180,8 @@ def _samples(folder: Path, layout: str, split: str, limit: int | None) -> Sequen
     if not found:
         raise UsageError(f"{folder} holds no sample of split {split!r}")
     if limit is not None and limit < len(found):
-        found = [found[i * len(found) // limit] for i in range(limit)]
+        # drawn, not every n-th: real and edited pictures take turns in a bench
+        found = [found[i] for i in sorted(random.Random(0).sample(range(len(found)), limit))]
     return [
         Labelled(s.read, bool(s.label), s.person or s.name, s.kind, s.cue_id, s.strength)
         for s in found

@@ -132,6 +132,12 @@ def test_training_goes_on_where_it_stopped_and_ends_in_loadable_weights(faces, t
     assert drawn.crops.shape == (64, 2, 128, 128, 3)
     assert not {KINDS[k] for k in drawn.kind} & set(LEFT_OUT)
 
+    hard = np.full(len(KINDS), 1e-6, np.float32)
+    hard[KINDS.index("mouth_blur")] = 1.0
+    drawn = cache.rows(draw_rows(cache, np.random.default_rng(0), 64, easy=False, hard=hard))
+    assert (drawn.kind == KINDS.index("mouth_blur")).sum() >= 32  # and the others still come
+    assert len(set(drawn.kind.tolist())) > 5
+
 
 def test_the_curve_has_a_line_every_fifty_steps(tmp_path):
     from telltale.lab.train_encoder import Run

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from telltale.cues import LANGUAGES, SIDES, Cue, sentences
-from telltale.lab.crops import SIZE_PX, Rows
+from telltale.lab.crops import KINDS, SIZE_PX, Rows
 from telltale.lab.encoder_labels import Labels
 from telltale.lab.encoder_text import ENTRIES
 from telltale.models.clip import build_mini
@@ -53,6 +53,8 @@ CONFIG: dict[str, Any] = {
     "stem": "dct",
 }
 CUES_PER_STEP = 28
+RANK_MEMORY = 0.97
+"""Decay, a pair, of the running mean of a kind's ranking loss."""
 
 
 class Learner(nn.Module):
@@ -65,6 +67,16 @@ class Learner(nn.Module):
         self.edited_head = nn.Linear(WIDTH, 1)
         self.cue_bias = nn.Parameter(torch.zeros(cues))
         self.bias = nn.Parameter(torch.tensor(-4.0))
+        self.kind_loss: torch.Tensor
+        self.register_buffer("kind_loss", torch.full((len(KINDS),), float(np.log(2))))
+
+    def remember(self, kind: NDArray[np.int64], ranked: torch.Tensor, valid: torch.Tensor) -> None:
+        """Take the ranking losses of a batch into the running mean of their kinds.
+
+        All three are of one entry a pair; log 2 is what a kind costs that is not told at all.
+        """
+        for n in np.flatnonzero(valid.detach().numpy()):
+            self.kind_loss[kind[n]].lerp_(ranked[n].detach().clamp(max=2.0), 1 - RANK_MEMORY)
 
     def see(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Features (n x dim, length 1), patch logits (n x 64), edited logits (n)."""
@@ -153,6 +165,7 @@ def losses(
     valid = torch.from_numpy((rows.own & shows).astype(np.float32))
     binary = valid * (F.softplus(real + bias) + F.softplus(-(fake + bias)))
     ranked = valid * F.softplus(real - fake)
+    learner.remember(rows.kind, ranked, valid)
     touched = torch.from_numpy((state > 0).astype(np.float32))
     weight = 1 + 2 * target
     return {

@@ -138,7 +138,8 @@ class Run:
         rate *= min(1.0, max(0.02, (1 - progress) / (1 - DECAY_FROM)))
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
-        rows = cache.rows(draw_rows(cache, self.rng, PAIRS, easy=progress < EASY))
+        hard = self.learner.kind_loss.numpy()
+        rows = cache.rows(draw_rows(cache, self.rng, PAIRS, progress < EASY, hard))
         found = losses(self.learner, self.labels, self.sentences, rows, self.rng)
         total = sum(found.values(), torch.zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
@@ -220,13 +221,27 @@ def ship(weights: Path) -> None:
     shutil.copytree(weights / TOKENIZER_FOLDER, target / TOKENIZER_FOLDER, dirs_exist_ok=True)
 
 
-def draw_rows(cache: Cache, rng: np.random.Generator, count: int, easy: bool) -> NDArray[np.int64]:
-    """Row numbers, kinds (hence regions) in balance, two in three of the cue's own region."""
+def draw_rows(
+    cache: Cache,
+    rng: np.random.Generator,
+    count: int,
+    easy: bool,
+    hard: NDArray[np.float32] | None = None,
+) -> NDArray[np.int64]:
+    """Row numbers, two in three of the cue's own region.
+
+    Kinds (hence regions) are in balance; where ``hard`` is given, a weight a kind, every second
+    pair is drawn by it instead, so that what is told already takes less of the time.
+    """
     plain = cache.strength >= 0.99 if easy else np.ones(len(cache), bool)
     picked: list[int] = []
-    kinds = rng.permutation(len(TRAINED))
+    numbers = np.array([KINDS.index(kind) for kind in TRAINED])
+    kinds = rng.permutation(numbers)
+    share = None if hard is None else hard[numbers].astype(np.float64)
+    share = None if share is None else share / share.sum()
     for n in range(count):
-        kind = KINDS.index(TRAINED[kinds[n % len(kinds)]])
+        by_weight = share is not None and n % 2
+        kind = int(rng.choice(numbers, p=share) if by_weight else kinds[n % len(kinds)])
         own = rng.random() < 0.67
         pool = np.flatnonzero(plain & (cache.kind == kind) & (cache.own == own))
         if not len(pool):

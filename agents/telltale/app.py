@@ -218,7 +218,7 @@ class Wiring:
                 self.policy,
                 self._batch,
             ),
-            "record": lambda: Record(self.verdict_store),
+            "record": lambda: Record(self.verdict_store, self.given.topic_prefix),
         }
         if name not in makers:
             raise UsageError(f"no stage {name!r}; the stages are {', '.join(STAGES)}")

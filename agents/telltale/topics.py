@@ -34,3 +34,13 @@ EXPLAINED = Topic("explanations.ready", 28 * DAY_MS)
 
 TOPICS: tuple[Topic, ...] = (UPLOADED, ADMITTED, DETECTED, RETRIEVED, JUDGED, ISSUED, EXPLAINED)
 DEAD_TOPICS: tuple[Topic, ...] = tuple(t.dead for t in TOPICS)
+
+
+def shadow_prefix(prefix: str, replay_id: str) -> str:
+    """The prefix of a replay's own topics and groups, below the live one."""
+    return f"{prefix}{replay_id}."
+
+
+def in_shadow(prefix: str, replay_id: str | None) -> bool:
+    """Whether topics under this prefix are that replay's own."""
+    return replay_id is not None and prefix.endswith(shadow_prefix("", replay_id))

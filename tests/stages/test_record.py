@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import psycopg
 import pytest
 
@@ -62,9 +64,40 @@ def test_verdicts_are_found_by_what_they_say_and_since_when(store) -> None:
     Record(store).process([item(ISSUED), item(REJECTED, UPLOAD)])
     assert [r.verdict for r in store.latest(9, verdict="rejected")] == [REJECTED]
     assert len(store.latest(9)) == 2
-    newest = store.latest(1)[0].recorded_at
-    assert len(store.latest(9, since=newest)) == 2  # one batch, one time
+    newest, earlier = (r.recorded_at for r in store.latest(9))
+    assert len(store.latest(9, since=earlier)) == 2
+    assert len(store.latest(9, since=newest)) == 1
     assert store.latest(9, since=newest.replace(year=newest.year + 1)) == []
+
+
+REPLAYED = ISSUED.model_copy(update={"replay_id": "r1"})
+
+
+def holding(store) -> list[tuple[UUID, bool]]:
+    """All verdicts on the image, the one that holds first, and whether each is in a shadow."""
+    return [(r.verdict_id, r.shadow) for r in store.of_image(ISSUED.image_id)]
+
+
+def test_a_verdict_from_a_replays_own_topics_does_not_replace_the_live_one(store) -> None:
+    Record(store, "p.").process([item(ISSUED)])
+    Record(store, "p.r1.").process([item(REPLAYED, UPLOAD)])
+    assert holding(store) == [(VERDICT, False), (UPLOAD, True)]
+    assert [r.verdict_id for r in store.latest(9)] == [VERDICT]
+
+
+def test_a_replayed_verdict_on_the_live_topic_replaces_the_earlier_one(store) -> None:
+    # one batch: neither may hide behind the other's time
+    Record(store, "p.").process([item(ISSUED), item(REPLAYED, UPLOAD)])
+    assert holding(store) == [(UPLOAD, False), (VERDICT, False)]
+    Record(store, "p.").process([item(ISSUED)])  # a late repeat of the original changes nothing
+    assert holding(store) == [(UPLOAD, False), (VERDICT, False)]
+
+
+def test_a_verdict_recorded_from_the_shadow_first_is_replaced_all_the_same(store) -> None:
+    Record(store, "p.r1.").process([item(REPLAYED, UPLOAD)])
+    Record(store, "p.").process([item(ISSUED), item(REPLAYED, UPLOAD)])
+    Record(store, "p.r1.").process([item(REPLAYED, UPLOAD)])
+    assert holding(store) == [(UPLOAD, False), (VERDICT, False)]
 
 
 def test_a_stray_nul_from_an_uploader_does_not_keep_a_verdict_from_being_recorded(store) -> None:

@@ -34,8 +34,7 @@ def show(image_id: str, open_them: bool, every: bool, as_json: bool) -> None:
         raise UsageError(
             f"no verdict on {image_id!r} is recorded; 'telltale watch' shows those that come"
         )
-    live = [r for r in found if r.verdict.replay_id is None]
-    chosen = found if every else (live or found)[:1]
+    chosen = found if every else found[:1]
     if as_json:
         click.echo(json.dumps([_as_json(r, wiring) for r in chosen], ensure_ascii=False))
         return

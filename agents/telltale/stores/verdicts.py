@@ -6,7 +6,7 @@ In: events with their ids. Out: rows, once an id however often it comes, in what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,12 +24,16 @@ RECENT = 100_000
 
 @dataclass(frozen=True)
 class Recorded:
-    """A verdict as it was kept, and its explanation if that has come."""
+    """A verdict as it was kept, and its explanation if that has come.
+
+    ``shadow``: it comes from a replay's own topics and was never made live.
+    """
 
     verdict_id: UUID
     verdict: VerdictIssued
     recorded_at: datetime
     explanation: ExplanationReady | None
+    shadow: bool = False
 
 
 class VerdictStore:
@@ -42,11 +46,16 @@ class VerdictStore:
         self,
         verdicts: Sequence[tuple[UUID, VerdictIssued]],
         explanations: Sequence[tuple[UUID, ExplanationReady]],
+        shadow: Container[UUID] = frozenset(),
     ) -> None:
-        """Keep a batch in one transaction; what is there already stays as it is."""
+        """Keep a batch in one transaction; what is there already stays as it is.
+
+        ``shadow``: ids of verdicts that are not live. One of them that comes again as a live one
+        counts as recorded then.
+        """
         with self._database.connection() as db, db.pipeline():
             for verdict_id, event in verdicts:
-                _put_verdict(db, verdict_id, event)
+                _put_verdict(db, verdict_id, event, verdict_id in shadow)
             for explanation_id, explanation in explanations:
                 db.execute(
                     "INSERT INTO explanations (explanation_id, verdict_id, image_id, event)"
@@ -60,16 +69,21 @@ class VerdictStore:
                 )
 
     def of_image(self, image_id: str) -> list[Recorded]:
-        """All verdicts on an image, newest first; replays among them carry their replay id."""
-        return self._select("v.image_id = %s ORDER BY v.recorded_at DESC", (_storable(image_id),))
+        """All verdicts on an image: the one that holds, those it replaced, those in a shadow.
+
+        Each kind newest first; replays among them carry their replay id.
+        """
+        return self._select(
+            "v.image_id = %s ORDER BY v.shadow, v.recorded_at DESC", (_storable(image_id),)
+        )
 
     def latest(
         self, count: int, since: datetime | None = None, verdict: VerdictLabel | None = None
     ) -> list[Recorded]:
-        """The most recent verdicts, newest first; recorded from ``since`` on, saying ``verdict``."""
+        """The most recent live verdicts, newest first; recorded from ``since``, saying ``verdict``."""
         where = [("v.recorded_at >= %s", since), ("v.verdict = %s", verdict)]
         asked = [(text, value) for text, value in where if value is not None]
-        text = " AND ".join(t for t, _ in asked) or "true"
+        text = " AND ".join(["NOT v.shadow", *(t for t, _ in asked)])
         return self._select(
             f"{text} ORDER BY v.recorded_at DESC LIMIT %s", (*(v for _, v in asked), count)
         )
@@ -77,15 +91,16 @@ class VerdictStore:
     def near_duplicate(self, phash: str, bits: int, before: datetime) -> VerdictIssued | None:
         """The live verdict on the nearest picture uploaded earlier, if within ``bits``.
 
-        Looks at the last 100,000 uploads. The nearest first, then the earliest.
+        Looks at the last 100,000 uploads. The nearest first, then the earliest, then the verdict
+        on it that holds.
         """
         with self._database.connection() as db:
             row = db.execute(
-                "SELECT event FROM (SELECT event, phash, uploaded_at FROM verdicts"
-                " WHERE phash IS NOT NULL AND replay_id IS NULL AND uploaded_at < %s"
+                "SELECT event FROM (SELECT event, phash, uploaded_at, recorded_at FROM verdicts"
+                " WHERE phash IS NOT NULL AND NOT shadow AND uploaded_at < %s"
                 " ORDER BY uploaded_at DESC LIMIT %s) AS recent"
                 " WHERE bit_count(phash # %s::bit(64)) <= %s"
-                " ORDER BY bit_count(phash # %s::bit(64)), uploaded_at LIMIT 1",
+                " ORDER BY bit_count(phash # %s::bit(64)), uploaded_at, recorded_at DESC LIMIT 1",
                 (before, RECENT, _bits(phash), bits, _bits(phash)),
             ).fetchone()
         return VerdictIssued.model_validate(row[0]) if row else None
@@ -96,7 +111,8 @@ class VerdictStore:
 
     def _select(self, where: str, values: tuple[Any, ...]) -> list[Recorded]:
         query = (
-            "SELECT v.verdict_id, v.event, v.recorded_at, (SELECT event FROM explanations AS e"
+            "SELECT v.verdict_id, v.event, v.recorded_at, v.shadow,"
+            " (SELECT event FROM explanations AS e"
             " WHERE e.verdict_id = v.verdict_id ORDER BY e.recorded_at DESC LIMIT 1)"
             f" FROM verdicts AS v WHERE {where}"
         )
@@ -108,12 +124,13 @@ class VerdictStore:
                 VerdictIssued.model_validate(v),
                 at,
                 ExplanationReady.model_validate(e) if e else None,
+                shadow,
             )
-            for i, v, at, e in rows
+            for i, v, at, shadow, e in rows
         ]
 
 
-def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued) -> None:
+def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued, shadow: bool) -> None:
     image, verdict = event.image, event.verdict
     if image is not None:
         db.execute(
@@ -127,13 +144,16 @@ def _put_verdict(db: Connection, verdict_id: UUID, event: VerdictIssued) -> None
         )  # fmt: skip
     db.execute(
         "INSERT INTO verdicts (verdict_id, image_id, upload_id, sha256, phash, replay_id, verdict, probability,"
-        " reliability, action, profile, policy, uploaded_at, event)"
-        " VALUES (%s, %s, %s, %s, %s::bit(64), %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (verdict_id) DO NOTHING",
+        " reliability, action, profile, policy, uploaded_at, event, shadow, recorded_at)"
+        # by the clock, not by the transaction: a verdict and the one that replaces it may share a batch
+        " VALUES (%s, %s, %s, %s, %s::bit(64), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())"
+        " ON CONFLICT (verdict_id) DO UPDATE SET shadow = false, recorded_at = excluded.recorded_at"
+        " WHERE verdicts.shadow AND NOT excluded.shadow",
         (
             verdict_id, _storable(event.image_id), event.upload_id, image.sha256 if image else None,
             _bits(image.phash) if image else None, _storable(event.replay_id), verdict.verdict, verdict.probability,
             verdict.reliability, verdict.action, verdict.provenance.profile, verdict.provenance.policy,
-            event.uploaded_at, _json(event),
+            event.uploaded_at, _json(event), shadow,
         ),
     )  # fmt: skip
     for claim in verdict.claims:

@@ -176,6 +176,12 @@ class Settings(BaseSettings):
         le=60.0,
         description="silence after which Kafka gives a dead worker's partitions to others, seconds",
     )
+    rebalance_timeout_s: float = Field(
+        60.0,
+        ge=6.0,
+        le=600.0,
+        description="longest that the workers of a stage wait for one of them to finish its batch when partitions move; longer than the longest batch, or that batch is done twice, seconds",
+    )
     max_poll_interval_s: float = Field(
         4 * 3600,
         gt=0,

@@ -219,9 +219,12 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "broker_max_poll_interval": settings.max_poll_interval_s,
         "stream_processing_timeout": 24 * HOUR_S,  # the watchdog is ours
         "broker_session_timeout": settings.session_timeout_s,
-        "broker_heartbeat_interval": settings.session_timeout_s / 4,
-        "broker_rebalance_timeout": 300.0,
-        "broker_request_timeout": 90.0,
+        # a heartbeat's answer is what tells a worker that partitions are to move
+        "broker_heartbeat_interval": settings.session_timeout_s / 10,
+        # a member that is alive and does not join again holds up the others for this long
+        "broker_rebalance_timeout": settings.rebalance_timeout_s,
+        # a request to join is answered when the rebalance is over: giving up before begins another
+        "broker_request_timeout": max(90.0, settings.rebalance_timeout_s + 30.0),
         "broker_commit_interval": 1.0,
         "broker_commit_livelock_soft_timeout": 24 * HOUR_S,
         "stream_wait_empty": True,

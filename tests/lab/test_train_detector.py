@@ -106,6 +106,17 @@ def test_another_plan_does_not_go_on_from_a_checkpoint(tmp_path):
         Training(Plan(seed=2, steps=4), tmp_path).load()
 
 
+def test_training_may_begin_with_earlier_weights_and_knows_them_again(tmp_path, faces):
+    train(faces, tmp_path / "first", seed=1, steps=1, batch=2)
+    first = load_file(tmp_path / "first" / "detector.safetensors")
+    begun = {"seed": 2, "steps": 9, "batch": 2, "start": tmp_path / "first"}
+    train(faces, tmp_path / "second", minutes=0, **begun)
+    second = load_file(tmp_path / "second" / "detector.safetensors")
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    with pytest.raises(ValueError, match="another training"):
+        train(faces, tmp_path / "second", minutes=0, **begun | {"start": None})
+
+
 def test_training_writes_weights_that_the_detector_runs_and_a_curve(tmp_path, faces):
     rows: list[dict[str, float]] = []
     path = train(faces, tmp_path, seed=1, steps=2, batch=2, progress=rows.append)

@@ -152,6 +152,23 @@ def test_what_training_exports_is_a_judge_with_the_encoders_tower(tmp_path, smal
     assert not list((tmp_path / "weights").glob("*.bin"))
 
 
+def test_training_may_begin_with_an_earlier_judge_whose_tower_it_leaves(tmp_path, small_steps):
+    run = started(tmp_path)
+    tower = {k: v.clone() for k, v in run.model.model.vision_tower.state_dict().items()}
+    earlier, _, _ = lmm_mini.load()
+    with torch.no_grad():
+        earlier.model.multi_modal_projector.out.bias.add_(1.0)
+    lmm_mini.save(earlier, run.processor, tmp_path / "earlier")
+    lmm_mini.load_rest(run.model, tmp_path / "earlier")
+    ours = run.model.model.multi_modal_projector.out.bias
+    torch.testing.assert_close(
+        ours, earlier.model.multi_modal_projector.out.bias, atol=1e-3, rtol=0
+    )
+    assert run.model.lm_head.weight is run.model.get_input_embeddings().weight
+    for name, value in run.model.model.vision_tower.state_dict().items():
+        assert torch.equal(value, tower[name])
+
+
 def test_training_without_an_encoder_says_how_to_get_one(tmp_path):
     with pytest.raises(WeightsMissing, match="telltale lab train encoder"):
         train_judge.Run(tmp_path, tmp_path, 1)

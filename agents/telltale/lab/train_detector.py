@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,9 @@ class Plan:
     seed: int
     steps: int
     batch: int = 16
+    peak_rate: float = PEAK_RATE
+    start: str = ""
+    """SHA-256 of the weights that it begins with; empty means random ones."""
 
 
 def batch_of(
@@ -87,11 +91,13 @@ def collated(pictures: Sequence[Picture]) -> dict[str, Tensor]:
 class Training:
     """A training that can stop after any step and go on from its checkpoint."""
 
-    def __init__(self, plan: Plan, out: Path) -> None:
+    def __init__(self, plan: Plan, out: Path, start: Path | None = None) -> None:
         self.plan, self.out, self.step = plan, out, 0
         self.cfg = architecture(CLASSES)
         torch.manual_seed(plan.seed)
         self.model = build(self.cfg).train().to(memory_format=torch.channels_last)
+        if start is not None:
+            self.model.load_state_dict({k: v.float() for k, v in load_file(start).items()})
         self.model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
         self.loss = self.model.init_criterion()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -102,7 +108,7 @@ class Training:
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One step; the three losses (box, class, distribution) and the rate."""
-        rate = PEAK_RATE * self._share()
+        rate = self.plan.peak_rate * self._share()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         total, parts = self.loss(self.model(batch["img"]), batch)
@@ -175,16 +181,22 @@ def train(
     scenes: Sequence[Path] = (),
     batch: int = 16,
     progress: Any = None,
+    start: Path | None = None,
+    peak_rate: float = PEAK_RATE,
 ) -> Path:
     """Train for ``steps`` steps in all or ``minutes`` of this run, whichever ends first.
 
     ``scenes`` are folders of photographs without people, beside those that packages carry.
-    ``progress`` is called with each row of the curve. Returns the path of the weights.
+    ``progress`` is called with each row of the curve. ``start`` is a folder of weights of this
+    architecture to begin with, and ``peak_rate`` the highest learning rate, lower for such a
+    continuation. Returns the path of the weights.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     quiet_ultralytics()
-    training = Training(Plan(seed, steps, batch), out)
+    first = None if start is None else start / "detector.safetensors"
+    digest = "" if first is None else sha256(first.read_bytes()).hexdigest()
+    training = Training(Plan(seed, steps, batch, peak_rate, digest), out, first)
     if resume:
         training.load()
     people, backs = layers(faces, measuring=False), backgrounds(scenes)

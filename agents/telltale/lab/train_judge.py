@@ -59,12 +59,16 @@ def train(
     encoder: Path | None = None,
     shards: int = SHARDS,
     most_crops: int = MOST_CROPS,
+    start: Path | None = None,
 ) -> Path:
     """Train for ``minutes`` in all (over resumed runs) and export; returns the weights' folder.
 
-    ``encoder`` is a folder of encoder weights; unset means the package's.
+    ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
+    judge weights to begin with, whatever tower they were trained on; unset means random ones.
     """
     run = Run(out, encoder or mini_folder(), seed)
+    if start is not None:
+        lmm_mini.load_rest(run.model, start)
     if not list((out / "pictures").glob("*.npz")):
         make(faces, out / "pictures", seed, shards, measuring=False)
     if most_crops and not list((out / "crops").glob("*.npz")):
@@ -160,9 +164,9 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint, replacing the last in one move."""
-        tower = "model.vision_tower."
+        learned = self.model.state_dict().items()
         state = {
-            "model": {k: v for k, v in self.model.state_dict().items() if not k.startswith(tower)},
+            "model": {k: v for k, v in learned if not k.startswith(lmm_mini.TOWER)},
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "elapsed_s": self.elapsed_s,

@@ -44,6 +44,7 @@ SEPARATORS = (", ", ": ")
 FORMAT: dict[str, Any] = {"separators": SEPARATORS, "ensure_ascii": False}
 """How answers are written; the tokenizer was trained on JSON of this form."""
 
+TOWER = "model.vision_tower."
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
@@ -161,6 +162,20 @@ def load_tower(model: Any, encoder: Mapping[str, torch.Tensor]) -> None:
     layers = model.config.vision_config.num_hidden_layers
     state = {prefix + k: v.float() for k, v in tower_weights(encoder, layers).items()}
     tower.load_state_dict(state)
+
+
+def load_rest(model: Any, judge: Path) -> None:
+    """Give a built judge all but the tower from a folder of judge weights of its architecture."""
+    state = {k: v.float() for k, v in load_file(judge / WEIGHTS_FILE).items()}
+    rest = {k: v for k, v in state.items() if not k.startswith(TOWER)}
+    missing, unexpected = model.load_state_dict(rest, strict=False)
+    lacking = [k for k in missing if not k.startswith(TOWER) and k != "lm_head.weight"]
+    if lacking or unexpected:
+        raise WeightsMissing(
+            f"a judge of this architecture ({', '.join([*lacking, *unexpected][:3])})", str(judge),
+            "begin with a folder that 'telltale lab train judge' wrote",
+        )  # fmt: skip
+    model.tie_weights()
 
 
 def processor_of(tokenizer_folder: Path, config: LlavaConfig) -> LlavaProcessor:

@@ -5,27 +5,19 @@ Heavy imports happen in the commands. Progress goes to standard error, results t
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import random
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from telltale.commands.chaos import chaos, soak
 from telltale.errors import UsageError
 from telltale.models import Detector, Found
 from telltale.regions import Pixels
 from telltale.settings import load_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from telltale.lab.evaluate import Labelled
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PARTS = ("detector", "encoder", "judge")
@@ -50,6 +42,10 @@ def _detector() -> Detector:
 @click.group()
 def lab() -> None:
     """Offline work: plant edits, train the mini models, calibrate, evaluate."""
+
+
+lab.add_command(chaos)
+lab.add_command(soak)
 
 
 @lab.group()
@@ -98,14 +94,21 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     required=True,
     help="Checkpoints, curve and weights; a run resumes from here.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="The same seed draws the same material.")
 @click.option("--minutes", default=60.0, show_default=True, help="How long to train from now.")
-def train(part: str, faces: Path, out: Path, seed: int, minutes: float) -> None:
+@click.option("--steps", type=int, help="Steps in all, over resumed runs. Unset: the model's own.")
+@click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
+def train(
+    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, ship: bool
+) -> None:
     """Train one of the mini models from photographs in a folder."""
-    import importlib
+    from telltale.lab import training
 
-    module = importlib.import_module(f"telltale.lab.train_{part}")
-    module.train(faces, out, seed=seed, minutes=minutes)
+    weights = training.train(part, training.Order(faces, out, seed, minutes, steps))
+    if ship:
+        training.ship(part, weights)
+        _say(f"shipped; {training.AFTER[part]}")
+    click.echo(str(weights))
 
 
 @lab.command()
@@ -130,7 +133,10 @@ def calibrate(faces: Path, out: Path, seed: int, rounds: int) -> None:
 
 @lab.command()
 @click.option(
-    "--bench", "folder", type=FOLDER, help="A bench made by 'lab bench build', or a data set."
+    "--bench",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="A bench made by 'lab bench build', or a data set.",
 )
 @click.option(
     "--layout",
@@ -140,108 +146,81 @@ def calibrate(faces: Path, out: Path, seed: int, rounds: int) -> None:
 )
 @click.option("--split", default="test", show_default=True, help="train, val, test or all.")
 @click.option(
-    "--limit", type=int, help="At most so many pictures, drawn at random with a fixed seed."
+    "--limit",
+    type=click.IntRange(min=1),
+    help="At most so many pictures, spread over edits, strengths and people.",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(("retrieval", "cues", "verification")),
+    help="Also judge without a part of the method, and test the difference. May be repeated.",
+)
+@click.option(
+    "--recompress",
+    default=120,
+    show_default=True,
+    help="Untouched pictures sent through JPEG once more, a check; 0 leaves it out.",
+)
+@click.option("--outside", is_flag=True, help="Also photographs that installed packages carry.")
 @click.option("--out", type=FOLDER, help="Also write the tables as JSON, CSV and PNG here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate(
-    folder: Path | None, layout: str, split: str, limit: int | None, out: Path | None, as_json: bool
+    folder: Path | None,
+    layout: str,
+    split: str,
+    limit: int | None,
+    without: tuple[str, ...],
+    recompress: int,
+    outside: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """The tables of figures, with intervals, for this profile on a bench. Needs 'telltale up'."""
-    from telltale.app import Wiring
-    from telltale.lab.evaluate import evaluate as judge
-    from telltale.lab.pipeline import Pipeline
+    from telltale.lab import report
 
     if folder is None or not folder.exists():
         raise UsageError(
             f"--bench {folder}: no such folder; make one with 'telltale lab bench build'"
         )
-    samples = _samples(folder, layout, split, limit)
-    wiring = Wiring(load_settings())
-    table = judge(Pipeline(wiring), samples, _say)
-    table["weights"] = {
-        "detector": wiring.detector.revision, "encoder": wiring.encoder.revision, "judge": wiring.judge.revision,
-        "calibration": wiring.calibration.revision if wiring.calibration else None,
-    }  # fmt: skip
-    table["bench"] = _digest(folder)
+    table = _evaluated(folder, layout, split, limit, without, recompress, outside)
     if out is not None:
-        _write(out, table)
+        report.write(out, table)
     if as_json:
         click.echo(json.dumps(table))
     else:
-        _show(table)
+        report.show(table)
 
 
-def _samples(folder: Path, layout: str, split: str, limit: int | None) -> Sequence[Labelled]:
+def _evaluated(
+    folder: Path,
+    layout: str,
+    split: str,
+    limit: int | None,
+    without: tuple[str, ...],
+    recompress: int,
+    outside: bool,
+) -> dict[str, Any]:
+    from telltale.app import Wiring
     from telltale.lab.datasets import load
-    from telltale.lab.evaluate import Labelled
+    from telltale.lab.evaluate import evaluate as judged
+    from telltale.lab.outside import evaluate_outside
+    from telltale.lab.people import groups_of
+    from telltale.lab.pipeline import Pipeline
+    from telltale.lab.sampling import drawn, of_split
 
-    found = [s for s in load(layout, folder) if split == "all" or s.split in (split, None)]
-    if not found:
-        raise UsageError(f"{folder} holds no sample of split {split!r}")
-    if limit is not None and limit < len(found):
-        # drawn, not every n-th: real and edited pictures take turns in a bench
-        found = [found[i] for i in sorted(random.Random(0).sample(range(len(found)), limit))]
-    return [
-        Labelled(s.read, bool(s.label), s.person or s.name, s.kind, s.cue_id, s.strength)
-        for s in found
-    ]
-
-
-def _digest(folder: Path) -> str:
-    import hashlib
-
-    sha = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        sha.update(str(path.relative_to(folder)).encode())
-        sha.update(path.read_bytes())
-    return sha.hexdigest()[:16]
-
-
-def _flat(table: dict[str, Any]) -> list[tuple[str, Any, Any, Any]]:
-    single = [(k, v) for k, v in table.items() if isinstance(v, dict) and "value" in v]
-    kinds = [(f"auroc of {k}", v) for k, v in table["auroc_by_kind"].items()]
-    return [(name, v["value"], v["low"], v["high"]) for name, v in [*single, *kinds]]
-
-
-def _show(table: dict[str, Any]) -> None:
-    shown = Table(
-        "figure",
-        "value",
-        "95% interval",
-        title=f"{table['pictures']} pictures of {table['people']} people",
-    )
-    for name, value, low, high in _flat(table):
-        shown.add_row(name, _number(value), f"{_number(low)} to {_number(high)}")
-    Console(highlight=False).print(shown)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _write(out: Path, table: dict[str, Any]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(table, indent=1))
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("figure", "value", "low", "high"))
-    writer.writerows(_flat(table))
-    (out / "evaluation.csv").write_text(text.getvalue())
-    rows = [r for r in _flat(table) if r[1] is not None][::-1]
-    figure, axes = plt.subplots(figsize=(7, 0.28 * len(rows) + 1))
-    for n, (_, value, low, high) in enumerate(rows):
-        if low is not None:
-            axes.plot([low, high], [n, n], color="#9fb3c8", linewidth=4)
-        axes.plot(value, n, "o", color="#1d2733")
-    axes.set_yticks(range(len(rows)), [r[0] for r in rows])
-    axes.set_xlim(0, 1)
-    axes.axvline(0.5, color="#d9e0e7", zorder=0)
-    figure.tight_layout()
-    figure.savefig(out / "evaluation.png", dpi=120)
-    plt.close(figure)
+    samples = of_split(load(layout, folder), split)
+    if limit is not None:
+        samples = drawn(samples, limit)
+    wiring = Wiring(load_settings())
+    pipeline = Pipeline(wiring)
+    table = judged(pipeline, samples, groups_of(folder), without, recompress)
+    if outside:
+        table["outside"] = evaluate_outside(pipeline)
+    pipeline.close()
+    table["weights"] = {
+        "detector": wiring.detector.revision, "encoder": wiring.encoder.revision,
+        "judge": wiring.judge.revision,
+        "calibration": wiring.calibration.revision if wiring.calibration else None,
+    }  # fmt: skip
+    return table

@@ -1,0 +1,117 @@
+"""The faults: what can be done to a worker or to the broker, and which is done when.
+
+In: kinds of faults, a seed. Out: a sequence in which every kind has its turn, and faults done.
+A worker that ends is replaced by its pool, a broker by the supervisor of the embedded stack.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telltale.errors import UsageError
+from telltale.lab.chaos_ground import Ground, broker_pid
+from telltale.lab.chaos_pool import WorkerProcess
+from telltale.lab.chaos_worker import STEPS, step_signal
+
+# group: the kinds in it
+GROUPS: dict[str, tuple[str, ...]] = {
+    "kill": ("SIGKILL",),
+    "term": ("SIGTERM",),
+    "stop": ("SIGSTOP",),
+    "step": tuple(STEPS),
+    "broker": ("broker",),
+}
+DEFAULT = ("kill", "term", "stop", "step")
+
+
+@dataclass
+class Fault:
+    """A fault: when it struck (seconds since 1970; None before), and how long its effect lasted.
+
+    ``first`` and ``end`` are the uploads of its round; ``calm`` says whether every worker was ready
+    when it came. ``recovery_s`` is infinite if answers never flowed again.
+    """
+
+    kind: str
+    first: int
+    end: int
+    calm: bool
+    victim: WorkerProcess | None = None
+    at_s: float | None = None
+    recovery_s: float | None = None
+    note: str = ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the victim has been told to die at a step and has not yet."""
+        return self.at_s is None
+
+    def public(self) -> dict[str, object]:
+        """For JSON."""
+        found = self.recovery_s
+        return {
+            "kind": self.kind,
+            "at_s": self.at_s,
+            "calm": self.calm,
+            "recovery_s": None if found is None or found == float("inf") else round(found, 3),
+            "recovered": found != float("inf"),
+            "note": self.note,
+        }
+
+
+def kinds_of(groups: Sequence[str]) -> tuple[str, ...]:
+    """The kinds in the named groups. Raises ``UsageError`` for a group that is not one."""
+    if unknown := [g for g in groups if g not in GROUPS]:
+        raise UsageError(f"--faults-of {unknown[0]}: no such fault; there are {', '.join(GROUPS)}")
+    return tuple(kind for group in groups for kind in GROUPS[group])
+
+
+def sequence(kinds: Sequence[str], count: int, seed: int) -> list[str]:
+    """So many faults, in random order, each kind as often as any other."""
+    order = random.Random(seed)
+    found: list[str] = []
+    while len(found) < count:
+        found += order.sample(list(kinds), len(kinds))
+    return found[:count]
+
+
+def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
+    """Do it. A death at a step comes later, when the victim gets there (``struck``)."""
+    if fault.kind == "broker":
+        pid = None if ground.supervisor_pid is None else broker_pid(ground.supervisor_pid)
+        if pid is None:
+            fault.note = "the broker was away already"
+        else:
+            os.kill(pid, signal.SIGKILL)
+        fault.at_s = time.time()
+        return
+    victim = fault.victim
+    assert victim is not None  # every other fault has one
+    if fault.kind in STEPS:
+        victim.hurt = True
+        victim.signal(step_signal(fault.kind))
+        return
+    victim.hurt = fault.kind != "SIGSTOP"
+    victim.signal(signal.Signals[fault.kind])
+    fault.at_s = time.time()
+    if fault.kind == "SIGSTOP":
+        victim.resume_at = fault.at_s + stop_s
+
+
+def struck(fault: Fault) -> bool:
+    """Whether a death at a step has come by now."""
+    if fault.waiting and fault.victim is not None and not fault.victim.alive:
+        fault.at_s = time.time()
+    return not fault.waiting
+
+
+def give_up(fault: Fault) -> None:
+    """Kill a victim that never got to its step: it had nothing to do there."""
+    if fault.waiting and fault.victim is not None:
+        fault.victim.process.kill()
+        fault.at_s, fault.note = time.time(), "never got to the step; killed"

@@ -6,13 +6,10 @@ The auditor is confluent-kafka, which shares no code with the Faust and aiokafka
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from telltale.delivery.topics_admin import create_topics
 from telltale.events import Envelope, ImageUploaded, value_bytes
+from telltale.lab.chaos_pool import WorkerProcess
 from telltale.settings import load_settings
 from telltale.topics import ADMITTED, UPLOADED
 
@@ -81,47 +79,16 @@ def upload(image_id: str, do: str = "", **context: str) -> Record:
     return Record(image_id.encode(), value_bytes(event), tuple(envelope.headers()))
 
 
-class Worker:
+class Worker(WorkerProcess):
     """A worker process of toy stages."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self.log = process, log
-
-    def page(self, name: str) -> tuple[int, bytes]:
-        """Status and body of one of its pages; 0 while it has no port."""
-        lines = [line for line in self.text.splitlines() if "worker pages" in line]
-        if not lines:
-            return 0, b""
-        url = lines[-1].split("url=")[1].split()[0].replace("healthz", name)
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-        except OSError:
-            return 0, b""
-
-    def health(self, stage: str) -> dict[str, object]:
-        return dict(json.loads(self.page("healthz")[1])["stages"][stage])
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def ready(self, within_s: float = 90.0) -> Worker:
+    def ready(self, within_s: float = 120.0) -> Worker:
         def holds_partitions() -> bool:
-            assert self.process.poll() is None, self.text[-3000:]
+            assert self.alive, self.text[-3000:]
             return self.page("readyz")[0] == 200
 
         wait(holds_partitions, within_s, "a ready worker")
         return self
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def ended(self, within_s: float = 60.0) -> int:
-        return self.process.wait(within_s)
 
 
 @dataclass

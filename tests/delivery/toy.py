@@ -6,9 +6,7 @@ wants by what it uploads.
 
 from __future__ import annotations
 
-import inspect
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,12 +14,10 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-from telltale.delivery.hold import Hold
-from telltale.delivery.sending import Sender
-from telltale.delivery.trial import Trial
 from telltale.delivery.worker import run_workers
 from telltale.errors import DependencyAway, EventFailed, TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
+from telltale.lab.chaos_worker import die_at
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome, Stage
 
@@ -111,44 +107,10 @@ STAGES = {
 }
 
 
-def die_at(boundary: str, call: int) -> None:
-    """SIGKILL this process at a step boundary, the n-th time it is reached."""
-    owner, name, after = BOUNDARIES[boundary]
-    step = getattr(owner, name)
-    calls = count(1)
-
-    def die_if_due() -> None:
-        if next(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def sync_step(*args: object) -> object:
-        if not after:
-            die_if_due()
-        done = step(*args)
-        if after:
-            die_if_due()
-        return done
-
-    async def async_step(*args: object) -> object:
-        done = await step(*args)
-        die_if_due()
-        return done
-
-    setattr(owner, name, async_step if inspect.iscoroutinefunction(step) else sync_step)
-
-
-# boundary: (class, its step, whether to die after the step or before)
-BOUNDARIES: dict[str, tuple[type, str, bool]] = {
-    "after-compute": (Trial, "endings", True),
-    "after-send": (Sender, "send", True),
-    "before-acknowledgement": (Hold, "acknowledge", False),
-    "after-acknowledgement": (Hold, "acknowledge", True),
-}
-
-
 def main(names: list[str]) -> int:
     if boundary := os.environ.get("TOY_DIE_AT"):
-        die_at(boundary, int(os.environ["TOY_DIE_CALL"]))
+        calls, call = count(1), int(os.environ["TOY_DIE_CALL"])
+        die_at(boundary, lambda: next(calls) == call)
     try:
         return run_workers([STAGES[name]() for name in names], load_settings())
     except TelltaleError as error:

@@ -148,9 +148,14 @@ class Chaos:
             fault.victim = self._victim()
         self._faults.append(fault)
         strike(fault, self._ground, self._plan.stop_s)
-        self._send(end, fault)
-        self._until(lambda: self._stream.settled, self._plan.patience_s, fault)
-        give_up(fault)
+        if fault.waiting:  # what leads the victim to its step, and then there is still some left
+            self._send((self._stream.sent + end) // 2, fault)
+            self._until(
+                lambda: not fault.waiting or self._stream.settled, self._plan.patience_s, fault
+            )
+            give_up(fault)
+        self._send(end)
+        self._until(lambda: self._stream.settled, self._plan.patience_s)
 
     def _victim(self) -> WorkerProcess:
         self._until(lambda: bool(self._pool.running), READY_S)

@@ -131,7 +131,8 @@ class Pool:
             except subprocess.TimeoutExpired:
                 self.unasked.append(f"{member.log.name}: did not end on SIGTERM in {END_S:g} s")
             else:
-                if code and not member.hurt:
+                # -SIGTERM: it had only begun to start
+                if code not in (0, -signal.SIGTERM) and not member.hurt:
                     self.unasked.append(f"{member.log.name}: {code} on SIGTERM")
         self.kill()
 

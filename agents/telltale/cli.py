@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "replay": ("telltale.commands.replay", "replay", "Run past events again, beside the live ones."),
     "schemas": ("telltale.commands.schemas", "schemas", "Write the published JSON Schemas and AsyncAPI document."),
     "lab": ("telltale.commands.lab", "lab", "Bench, training, calibration and evaluation."),
+    "bench": ("telltale.commands.bench", "bench", "Measure the stream's speed beside what is possible."),
     "settings": ("telltale.commands.settings", "settings", "Every option, its meaning and its value now."),
     "completion": ("telltale.commands.completion", "completion", "Print the shell completion script."),
 }  # fmt: skip

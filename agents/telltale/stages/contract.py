@@ -62,7 +62,9 @@ class Stage(Protocol):
         """Load weights and connect; called once, in the thread that will call ``process``."""
 
     def prepare(self, item: Item[Event]) -> object:
-        """CPU work for one event (read and decode a picture), overlapped with ``process``."""
+        """CPU work for one event (read and decode a picture), overlapped with ``process``. A stage
+        that leaves this as it is saves every event the way through another thread."""
+        return None
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """One outcome an item, in order. Always called from one and the same thread."""

@@ -27,7 +27,7 @@ from telltale.events import (
 from telltale.fetching import FetchLimits, fetch
 from telltale.pictures import Limits
 from telltale.policy import PolicyFile
-from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome, Stage
 from telltale.stages.examining import Examiner
 from telltale.stages.reading import Blobs
 
@@ -38,7 +38,7 @@ NearDuplicate = Callable[[ImageUploaded, str, int], VerdictIssued | None]
 """(upload, perceptual hash, bits) to the verdict on an earlier near duplicate."""
 
 
-class Intake:
+class Intake(Stage):
     """Fetches, checks, hashes and stores."""
 
     name = "intake"
@@ -61,10 +61,6 @@ class Intake:
 
     def open(self) -> None:
         """Nothing to load; decoding processes start with the first picture."""
-
-    def prepare(self, item: Item[Event]) -> object:
-        """Nothing: fetching is the work itself."""
-        return None
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """One outcome an upload; all fetched side by side."""

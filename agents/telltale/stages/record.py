@@ -13,7 +13,7 @@ from uuid import UUID
 
 from telltale import topics
 from telltale.events import Event, ExplanationReady, VerdictIssued
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
 
 
 class Verdicts(Protocol):
@@ -27,7 +27,7 @@ class Verdicts(Protocol):
     ) -> None: ...
 
 
-class Record:
+class Record(Stage):
     """Writes a batch in one transaction."""
 
     name = "record"
@@ -40,10 +40,6 @@ class Record:
 
     def open(self) -> None:
         """Nothing: the pool connects when first used."""
-
-    def prepare(self, item: Item[Event]) -> object:
-        """Nothing to compute."""
-        return None
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """All of the batch, or none of it."""

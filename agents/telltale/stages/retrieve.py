@@ -15,7 +15,7 @@ from telltale.cues import SIDES, Cue, Side
 from telltale.events import Candidate, CuesRetrieved, Event, Region, RegionsDetected, Retrieval
 from telltale.policy import PolicyFile
 from telltale.regions import CUE_REGIONS, CueRegion, RegionType, regions_for
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stores.cues import Match, Wanted
 
@@ -35,7 +35,7 @@ class Corpus(Protocol):
     ) -> dict[str, tuple[str, ...]]: ...
 
 
-class Retrieve:
+class Retrieve(Stage):
     """Asks pgvector for the cues nearest to each region."""
 
     name = "retrieve"
@@ -55,10 +55,6 @@ class Retrieve:
 
     def open(self) -> None:
         """Nothing: the corpus may be loaded while the worker runs."""
-
-    def prepare(self, item: Item[Event]) -> object:
-        """Nothing: the embeddings are looked up for the whole batch."""
-        return None
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """One look-up of embeddings a batch; a picture's cues are one query, its exemplars another."""

@@ -35,8 +35,11 @@ def queries() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def published() -> dict[str, set[str]]:
     """Series names of a worker's page, each with its labels."""
+    from telltale import tally
     from telltale.delivery import metrics as source
 
+    for name, labels in tally.LABELS.items():
+        tally.add(name, 1, *labels)
     metrics = Metrics()
     for name, (_, labels) in source._COUNTERS.items():
         metrics.count(name, *labels)

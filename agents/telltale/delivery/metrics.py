@@ -6,9 +6,14 @@ with a registry of its own, so that nothing is registered on import.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from telltale import tally
 
 CounterName = Literal[
     "telltale_events_total",
@@ -30,7 +35,7 @@ HistogramName = Literal[
 ]
 MetricName = Literal[CounterName, GaugeName, HistogramName]
 METRIC_NAMES: tuple[str, ...] = (
-    *get_args(CounterName), *get_args(GaugeName), *get_args(HistogramName),
+    *get_args(CounterName), *get_args(GaugeName), *get_args(HistogramName), *tally.LABELS,
 )  # fmt: skip
 
 # name: (what it counts, labels)
@@ -70,6 +75,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(_Tallied())
         self._counters = {
             name: Counter(name, text, labels, registry=self.registry)
             for name, (text, labels) in _COUNTERS.items()
@@ -98,3 +104,16 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Tallied(Collector):
+    """What models and the embedding cache have tallied, read when Prometheus asks."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        sums = tally.read()
+        for name, labels in tally.LABELS.items():
+            family = CounterMetricFamily(name, tally.HELP[name], labels=labels)
+            for (tallied, values), total in sums.items():
+                if tallied == name:
+                    family.add_metric(values, total)
+            yield family

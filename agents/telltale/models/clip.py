@@ -27,6 +27,7 @@ from telltale.models import Embeddings
 from telltale.models.dct_stem import DctStem
 from telltale.regions import Pixels
 from telltale.settings import Settings
+from telltale.tally import at_work
 
 CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
@@ -103,17 +104,18 @@ class ClipEncoder:
         """len(crops) x dim float32, each row of length 1, in order."""
         rows = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(crops), BATCH):
-            pictures = self.preprocess(crops[start : start + BATCH])
-            rows.append(self.image_features(pictures).float().cpu().numpy())
+            with at_work("encoder", self.device):
+                pictures = self.preprocess(crops[start : start + BATCH])
+                rows.append(self.image_features(pictures).float().cpu().numpy())
         return np.concatenate(rows)
 
     def encode_texts(self, sentences: Sequence[str]) -> Embeddings:
         """len(sentences) x dim float32, each row of length 1, in order."""
         rows = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(sentences), BATCH):
-            with torch.inference_mode():
+            with torch.inference_mode(), at_work("encoder", self.device):
                 part = self._text_features(list(sentences[start : start + BATCH]))
-            rows.append(part.float().cpu().numpy())
+                rows.append(part.float().cpu().numpy())
         return np.concatenate(rows)
 
     def _text_features(self, sentences: list[str]) -> torch.Tensor:

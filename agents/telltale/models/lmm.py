@@ -30,6 +30,7 @@ from telltale.models.lmm_pictures import close_ups, sheet, whole
 from telltale.models.lmm_prompt import answer_schema, instructions, read_answer, with_certainty
 from telltale.regions import Pixels
 from telltale.settings import Settings
+from telltale.tally import at_work
 
 CROP_PX = 336
 """Side of the close-ups: the input of CLIP ViT-L/14-336, which LLaVA and its kin look through."""
@@ -75,7 +76,9 @@ class TransformersJudge:
             if not pending:
                 break
             asked = [questions[n] for n in pending]
-            for n, written in zip(pending, self.write(asked, attempt), strict=True):
+            with at_work("judge", self.model.device.type):
+                answered = self.write(asked, attempt)
+            for n, written in zip(pending, answered, strict=True):
                 answers[n] = self.read(written, questions[n])
             pending = [n for n in pending if answers[n].status == "unreadable"]
         return [answers[n] for n in range(len(questions))]

@@ -29,6 +29,7 @@ from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Found
 from telltale.regions import DetectedType, Pixels
 from telltale.settings import Settings
+from telltale.tally import at_work
 
 PART_NAMES: dict[str, DetectedType] = {
     "face": "face", "human face": "face", "eye": "eye", "human eye": "eye", "nose": "nose",
@@ -89,9 +90,10 @@ class YoloDetector:
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Found]]:
         """What is in each picture, by falling confidence; boxes are inside the picture."""
         found: list[list[Found]] = [[] for _ in pictures]
-        for network in self._networks:
-            for mine, more in zip(found, network.detect(pictures), strict=True):
-                mine += more
+        with at_work("detector", self.device):
+            for network in self._networks:
+                for mine, more in zip(found, network.detect(pictures), strict=True):
+                    mine += more
         return [sorted(one, key=lambda f: -f[2]) for one in found]
 
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from telltale import tally
+
 Vector = NDArray[np.float32]
 LOG = logging.getLogger(__name__)
 
 
 class EmbeddingCache:
-    """Vectors by key. ``hits``, ``misses`` and ``failures`` count look-ups since the start."""
+    """Vectors by key; look-ups are tallied as hit, miss or failed."""
 
     def __init__(self, url: str, ttl_s: int, timeout_s: float) -> None:
         self._redis = redis.Redis.from_url(
@@ -32,7 +34,6 @@ class EmbeddingCache:
         )
         self._ttl_s = ttl_s
         self._away = False
-        self.hits = self.misses = self.failures = 0
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Vector]:
         """Those of the keys that are cached; none while the server is away."""
@@ -42,7 +43,7 @@ class EmbeddingCache:
             found = self._redis.mget(list(keys))
         except (redis.RedisError, OSError) as error:
             self._failed(error)
-            self.misses += len(keys)
+            _looked_up("failed", len(keys))
             return {}
         self._away = False
         held = {
@@ -50,8 +51,8 @@ class EmbeddingCache:
             for k, v in zip(keys, found, strict=True)
             if v
         }
-        self.hits += len(held)
-        self.misses += len(keys) - len(held)
+        _looked_up("hit", len(held))
+        _looked_up("miss", len(keys) - len(held))
         return held
 
     def put_many(self, vectors: Mapping[str, Vector]) -> None:
@@ -67,7 +68,10 @@ class EmbeddingCache:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.failures += 1
         if not self._away:
             LOG.warning("redis is away, embeddings are computed anew: %s", error)
         self._away = True
+
+
+def _looked_up(result: str, count: int) -> None:
+    tally.add("telltale_embedding_lookups_total", count, result)

@@ -21,6 +21,7 @@ from telltale.models.cam.rollout import rollout
 from telltale.models.cam.text import gradient_text, maskclip
 from telltale.models.clip import ClipEncoder
 from telltale.regions import Pixels
+from telltale.tally import at_work
 
 Maps = NDArray[np.float32]
 Method = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], Maps]
@@ -69,7 +70,8 @@ class ClipExplainer:
         directions = np.concatenate([claim[None], neutral]).astype(np.float32)
         pictures = self._encoder.preprocess([crop]).expand(len(directions), -1, -1, -1).clone()
         on_device = torch.from_numpy(directions).to(pictures.device)
-        raw = METHODS[method](self._encoder.visual, pictures, on_device)
+        with at_work("explainer", self._encoder.device):
+            raw = METHODS[method](self._encoder.visual, pictures, on_device)
         return _result(method, raw, crop.shape[0])
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from telltale.lab.edits import EDITS, STRENGTHS, CannotPlant
 from telltale.lab.frames import encoded
 from telltale.lab.pairs import Find, Pair, Say, Split, Subject, draw, split_of, subjects
+from telltale.lab.people import PEOPLE, people_file
 from telltale.lab.sheet import contact_sheet
 
 __all__ = [
@@ -69,6 +70,7 @@ def build(
             say(f"{n + 1} of {len(people)} photographs, {len(rows) // 2} pairs")
     for kind, count in sorted(refused.items()):
         say(f"{kind}: {count} pairs left out, the photograph does not lend itself to it")
+    _write_people(faces, out, {s.person for s in people})
     (out / MANIFEST).write_text("".join(json.dumps(r, sort_keys=True) + "\n" for r in rows))
     return rows
 
@@ -92,6 +94,15 @@ def recompressed(data: bytes, seed: int) -> bytes:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     quality = int(np.random.default_rng(seed).integers(60, 99))
     return encoded(np.ascontiguousarray(np.asarray(pixels)[..., ::-1]), quality)
+
+
+def _write_people(faces: Path, out: Path, wanted: set[str]) -> None:
+    """The lines of ``people.csv`` on people of the bench, so that errors can be told by group."""
+    path = people_file(faces)
+    if path is not None:
+        head, *lines = path.read_text(encoding="utf-8-sig").splitlines()
+        kept = [line for line in lines if line.split(",")[0] in wanted]
+        (out / PEOPLE).write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
 
 
 def _written(out: Path, subject: Subject, pair: Pair) -> list[dict[str, Any]]:

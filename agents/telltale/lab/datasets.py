@@ -57,6 +57,7 @@ class Sample:
     ``label`` is 1 for a manipulated picture. ``kind`` names the edit or the method, ``cue_id`` the
     cue it plants, ``strength`` is 0 to 1, ``person`` groups pictures that are not independent,
     ``mask`` is a PNG of the edit. ``frame`` is the number of a frame if ``path`` is a video.
+    ``pair`` is shared by an edited picture and its untouched twin.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Sample:
     split: str | None = None
     mask: Path | None = None
     frame: int | None = None
+    pair: str | None = None
 
     def read(self) -> bytes:
         """The bytes of the picture; a video's frame as PNG. Raises ``UsageError``, ``OSError``."""
@@ -107,6 +109,7 @@ def _bench(folder: Path) -> Iterator[Sample]:
                 row["file"], folder / row["file"], int(row["label"]),
                 row["kind"] if row["label"] else None, row["strength"], row["cue_id"],
                 row["person"], row["split"], folder / row["mask"] if row["mask"] else None,
+                pair=row["pair"],
             )  # fmt: skip
         except (KeyError, ValueError, TypeError) as error:
             raise UsageError(f"{manifest}, line {number}, is no row of a bench: {error}") from error

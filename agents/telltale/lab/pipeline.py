@@ -16,6 +16,7 @@ from telltale.app import Wiring
 from telltale.errors import EventFailed
 from telltale.events import (
     NAMESPACE,
+    CuesRetrieved,
     Envelope,
     Event,
     ImageUploaded,
@@ -42,10 +43,11 @@ class Pipeline:
     """intake, detect, retrieve, judge and verify in one process."""
 
     def __init__(self, wiring: Wiring, batch: int = 16) -> None:
-        self._blobs, self._batch = wiring.blobs, batch
+        self.batch, self.cues, self.judge = batch, wiring.cues, wiring.judge
+        self.reader = wiring.reader
+        self._blobs = wiring.blobs
         self._verify = wiring.verify()
         self._embedder = wiring.embedder
-        self._reader = wiring.reader
         self._before = [wiring.stage(n) for n in ("intake", "detect", "retrieve", "judge")]
         for stage in self._before:
             stage.open()
@@ -55,18 +57,14 @@ class Pipeline:
         batch: list[bytes] = []
         for data in pictures:
             batch.append(data)
-            if len(batch) == self._batch:
-                yield from self._judged(batch)
+            if len(batch) == self.batch:
+                yield from self.judged(batch)
                 batch = []
         if batch:
-            yield from self._judged(batch)
+            yield from self.judged(batch)
 
-    def close(self) -> None:
-        """Release what the stages took."""
-        for stage in self._before:
-            stage.close()
-
-    def _judged(self, batch: Sequence[bytes]) -> list[Judged]:
+    def judged(self, batch: Sequence[bytes]) -> list[Judged]:
+        """One answer a picture, in order, all at once."""
         events: list[Event] = []
         for data in batch:
             sha256 = self._blobs.put(data)
@@ -75,16 +73,15 @@ class Pipeline:
             )
         for stage in self._before:
             events = _through(stage, events)
-        answers: dict[int, Judged] = {}
-        for n, event in enumerate(events):
-            if isinstance(event, VerdictIssued):
-                answers[n] = Judged(event, None, {})
-            elif isinstance(event, JudgmentMade):
-                answers[n] = self._concluded(event)
-        return [answers[n] for n in range(len(events))]
+        return [self._answer(e) for e in events]
 
-    def _concluded(self, event: JudgmentMade) -> Judged:
-        pixels = self._reader.pixels(event.image.sha256)
+    def asked_again(self, events: Sequence[CuesRetrieved]) -> list[Judged]:
+        """Judge and verify alone, on other candidates for pictures that were judged before."""
+        return [self._answer(e) for e in _through(self._before[-1], events)]
+
+    def concluded(self, event: JudgmentMade) -> Judged:
+        """Verify alone, on another judgment of a picture that was judged before."""
+        pixels = self.reader.pixels(event.image.sha256)
         regions = {r.region_id: r for r in event.detection.regions}
         vectors = self._embedder.embed(
             [(event.image.sha256, r) for r in regions.values()], {event.image.sha256: pixels}
@@ -92,6 +89,17 @@ class Pipeline:
         verdict = self._verify.verdict(event, vectors, pixels)
         features = self._verify.features(event, verdict.claims, regions, vectors, pixels)
         return Judged(VerdictIssued(**event.model_dump(), verdict=verdict), event, features)
+
+    def close(self) -> None:
+        """Release what the stages took."""
+        for stage in self._before:
+            stage.close()
+
+    def _answer(self, event: Event) -> Judged:
+        if isinstance(event, VerdictIssued):  # refused at intake
+            return Judged(event, None, {})
+        assert isinstance(event, JudgmentMade)
+        return self.concluded(event)
 
 
 def _through(stage: Stage, events: Sequence[Event]) -> list[Event]:

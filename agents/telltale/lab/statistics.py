@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 Array = NDArray[np.float64]
 RESAMPLES = 1000
@@ -111,3 +112,26 @@ def f_beta(precision: float, recall: float, beta: float = 1.0) -> float:
     weight = beta**2
     below = weight * precision + recall
     return (1 + weight) * precision * recall / below if below > 0 else float("nan")
+
+
+def macro_f1(truth: Array, said: NDArray[np.str_]) -> float:
+    """Mean of the F1 of 'manipulated' and of 'authentic'; a class there but never hit counts 0."""
+    scores = []
+    for label, there in (("manipulated", truth > 0), ("authentic", truth == 0)):
+        named = said == label
+        hits = float((named & there).sum())
+        precision, recall = ratio(hits, float(named.sum())), ratio(hits, float(there.sum()))
+        scores.append(f_beta(precision, recall) if hits else 0.0)
+    return float(np.mean(scores))
+
+
+def mcnemar(first_right: Array, second_right: Array) -> dict[str, float]:
+    """McNemar's exact test on paired answers (McNemar 1947): pictures that only the first, and
+    only the second got right, and the two-sided p of so uneven a split.
+
+    It takes pictures as independent; beside it belongs an interval that draws people.
+    """
+    first = int(((first_right > 0) & (second_right == 0)).sum())
+    second = int(((first_right == 0) & (second_right > 0)).sum())
+    p = float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    return {"only_first": first, "only_second": second, "p": round(p, 6)}

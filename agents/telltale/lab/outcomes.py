@@ -1,0 +1,83 @@
+"""What was known and what was answered, picture by picture, as columns to compute figures from.
+
+In: samples and their verdicts, in the same order. Out: ``Outcomes``. Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltale.events import Verdict
+from telltale.lab.datasets import Sample
+from telltale.lab.statistics import Array
+
+Names = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one verdict says. ``named`` are cues that an artifact claim names and that stand."""
+
+    probability: float
+    said: str
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """One row a picture. Unknown strength is NaN, unknown kind and pair are ''."""
+
+    manipulated: Array
+    kind: Names
+    strength: Array
+    pair: Names
+    person: list[str]
+    planted: Array
+    probability: Array
+    said: Names
+    covered: Array
+    false_claims: Array
+    claims: Array
+
+    @property
+    def right(self) -> Array:
+        """1 where the verdict is the truth; 'inconclusive' and 'rejected' are not."""
+        truth = np.where(self.manipulated > 0, "manipulated", "authentic")
+        right: Array = (self.said == truth).astype(np.float64)
+        return right
+
+
+def answer(verdict: Verdict) -> Answer:
+    """A rejected picture has no probability: it counts as one half."""
+    return Answer(
+        0.5 if verdict.probability is None else verdict.probability,
+        verdict.verdict,
+        tuple(
+            c.cue_id
+            for c in verdict.claims
+            if c.polarity == "artifact" and c.status != "contradicted"
+        ),
+    )
+
+
+def outcomes(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Outcomes:
+    """Samples and verdicts side by side."""
+    answers = [answer(v) for v in verdicts]
+    both = list(zip(samples, answers, strict=True))
+    return Outcomes(
+        manipulated=np.array([s.label for s in samples], np.float64),
+        kind=np.array([s.kind or "" for s in samples], np.str_),
+        strength=np.array([np.nan if s.strength is None else s.strength for s in samples]),
+        pair=np.array([s.pair or "" for s in samples], np.str_),
+        person=[s.person or s.name for s in samples],
+        planted=np.array([s.cue_id is not None for s in samples], np.float64),
+        probability=np.array([a.probability for a in answers], np.float64),
+        said=np.array([a.said for a in answers], np.str_),
+        covered=np.array([s.cue_id in a.named for s, a in both], np.float64),
+        false_claims=np.array([sum(c != s.cue_id for c in a.named) for s, a in both], np.float64),
+        claims=np.array([len(a.named) for a in answers], np.float64),
+    )

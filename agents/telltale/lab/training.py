@@ -1,0 +1,172 @@
+"""One way to train each of the mini models: a bar, a curve, weights, and whether they are shipped.
+
+In: which model, photographs, a folder for checkpoints, a seed, steps or minutes. Out: in that
+folder the weights, ``curve.csv`` and ``curve.png``; with ``shipping`` the weights also in the
+package. A run that was cut off goes on. Raises ``UsageError`` for a folder of another training or
+without usable photographs, ``WeightsMissing`` for a judge without an encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from telltale.errors import UsageError
+from telltale.lab.curves import CURVE, plot
+
+TRAINING = "training.json"
+"""In the output folder: which training lies there."""
+AFTER = {
+    "detector": "measure it again, and make the calibration anew: telltale lab calibrate",
+    "encoder": "judge, calibration and exemplars belong to the encoder before: telltale lab train "
+    "judge, telltale lab calibrate, telltale lab exemplars",
+    "judge": "make the calibration anew: telltale lab calibrate",
+}
+"""What no longer fits once a model is another."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to train and for how long: to ``steps`` in all, or for ``minutes`` from now.
+
+    ``material`` overrides how much is prepared to learn from, by the names of the train functions.
+    """
+
+    faces: Path
+    out: Path
+    seed: int
+    minutes: float
+    steps: int | None = None
+    material: dict[str, Any] = field(default_factory=dict)
+
+
+def train(part: str, order: Order) -> Path:
+    """Train ``detector``, ``encoder`` or ``judge``; the path of its weights. See the module."""
+    _claim(part, order)
+    try:
+        weights = TRAININGS[part](order)
+    except LookupError as error:
+        raise UsageError(f"--faces {order.faces}: {error}") from error
+    except (ValueError, RuntimeError) as error:
+        if not any(order.out.glob("checkpoint.*")):
+            raise
+        raise UsageError(
+            f"--out {order.out} cannot go on from its checkpoint ({_first_line(error)}); "
+            "train in another folder, or as that training was begun"
+        ) from error
+    curve = order.out / CURVE
+    if curve.exists():
+        plot(curve, curve.with_suffix(".png"))
+    return weights
+
+
+def ship(part: str, weights: Path) -> None:
+    """Copy finished weights into the package."""
+    from telltale.models.files import mini_folder
+
+    if part == "encoder":
+        from telltale.lab.train_encoder import ship as copied
+
+        copied(weights)
+    elif part == "judge":
+        from telltale.lab.train_judge import ship as copied
+
+        copied(weights)
+    else:
+        mini_folder().mkdir(parents=True, exist_ok=True)
+        for path in (weights, weights.with_suffix(".json")):
+            shutil.copyfile(path, mini_folder() / path.name)
+
+
+def _claim(part: str, order: Order) -> None:
+    """A folder holds one training: of one model, from one seed."""
+    if not order.faces.is_dir():
+        raise UsageError(f"--faces {order.faces}: no such folder")
+    path, mine = order.out / TRAINING, {"part": part, "seed": order.seed}
+    if path.exists() and (held := json.loads(path.read_text())) != mine:
+        raise UsageError(
+            f"--out {order.out} holds a training of the {held['part']} from seed {held['seed']}; "
+            "name another folder, or the same model and --seed to go on"
+        )
+    order.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine) + "\n")
+
+
+def _detector(order: Order) -> Path:
+    from telltale.lab import train_detector
+
+    own = signature(train_detector.train).parameters["steps"].default
+    steps = own if order.steps is None else order.steps
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
+        task = shown.add_task("detector", total=steps)
+        return train_detector.train(
+            order.faces, order.out, order.seed, order.minutes,
+            progress=lambda row: shown.update(task, completed=row["step"]),
+            steps=steps, **order.material,
+        )  # fmt: skip
+
+
+def _encoder(order: Order) -> Path:
+    from telltale.lab import train_encoder
+
+    steps = train_encoder.STEPS if order.steps is None else order.steps
+    return train_encoder.train(
+        order.faces, order.out, order.seed, order.minutes, steps=steps, **order.material
+    )
+
+
+def _judge(order: Order) -> Path:
+    """To ``steps``, or for ``minutes`` in all over resumed runs: the schedule follows either."""
+    from telltale.lab import crops, judge_pictures, train_judge
+    from telltale.models.files import mini_folder
+
+    shards = order.material.get("shards", train_judge.SHARDS)
+    most_crops = order.material.get("most_crops", train_judge.MOST_CROPS)
+    run = train_judge.Run(order.out, mini_folder(), order.seed)
+    if not list((order.out / "pictures").glob("*.npz")):
+        judge_pictures.make(
+            order.faces, order.out / "pictures", order.seed, shards, measuring=False
+        )
+    if most_crops and not list((order.out / "crops").glob("*.npz")):
+        crops.build(order.faces, order.out / "crops", order.seed, max(2, most_crops // 250))
+    run.look(shards, most_crops)
+    run.resume()
+    until = time.monotonic() + 60 * order.minutes
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
+        task = shown.add_task("judge", total=1.0)
+        while (done := _share(run.steps, run.elapsed_s, order)) < 1 and time.monotonic() < until:
+            run.step(done)
+            shown.update(task, completed=done)
+            if run.steps % train_judge.SAVE_EVERY == 0:
+                run.save()
+                run.export(order.out / "weights")
+    run.save()
+    run.export(order.out / "weights")
+    return order.out / "weights"
+
+
+def _share(steps: int, elapsed_s: float, order: Order) -> float:
+    """Share of a training that is over, 0 to 1."""
+    if order.steps is not None:
+        return steps / order.steps
+    return elapsed_s / (60 * order.minutes) if order.minutes > 0 else 1.0
+
+
+TRAININGS: dict[str, Callable[[Order], Path]] = {
+    "detector": _detector,
+    "encoder": _encoder,
+    "judge": _judge,
+}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

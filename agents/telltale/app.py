@@ -124,15 +124,11 @@ class Wiring:
 
     @cached_property
     def _clip(self) -> ClipEncoder:
-        from telltale.models.clip import load_mini, load_standard
-        from telltale.models.devices import chosen_device, use_threads
+        from telltale.models.clip import load_encoder
+        from telltale.models.devices import use_threads
 
-        given = self.given
-        use_threads(given.threads)
-        device = chosen_device(given.device)
-        if given.profile == "mini":
-            return load_mini(device=device)
-        return load_standard(given.encoder_model, given.encoder_weights, given.weights_dir, device)
+        use_threads(self.given.threads)
+        return load_encoder(self.given)
 
     @cached_property
     def judge(self) -> Judge:

@@ -25,6 +25,7 @@ from torch import nn
 from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Embeddings
 from telltale.models.dct_stem import DctStem
+from telltale.models.devices import chosen_device
 from telltale.regions import Pixels
 from telltale.settings import Settings
 from telltale.tally import at_work
@@ -126,9 +127,7 @@ class ClipEncoder:
 
 def load_encoder(settings: Settings) -> ClipEncoder:
     """The encoder that the settings choose. Raises ``WeightsMissing``."""
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(settings.device)
     if settings.profile == "mini":
         return load_mini(device=device)
     return load_standard(

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import xgrammar
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -24,6 +23,7 @@ from telltale.errors import WeightsMissing
 from telltale.events import Judgment
 from telltale.models import Judge, Question
 from telltale.models import lmm_mini as mini
+from telltale.models.devices import chosen_device
 from telltale.models.lmm_decode import Written, generate, jump
 from telltale.models.lmm_endpoint import EndpointJudge
 from telltale.models.lmm_pictures import close_ups, sheet, whole
@@ -172,7 +172,7 @@ def load_mini(settings: Settings, folder: Path | None = None) -> MiniJudge:
     """The judge of the package, or of a folder of the same layout. Raises ``WeightsMissing``."""
     model, processor, revision = mini.load(folder)
     return MiniJudge(
-        model.to(device_of(settings.device)),
+        model.to(chosen_device(settings.device)),
         processor,
         revision=revision,
         timeout_s=settings.judge_timeout_s,
@@ -189,7 +189,7 @@ def load_standard(settings: Settings) -> TransformersJudge:
     where, looked_in = _found(settings)
     # a folder never needs the hub; without permission only its local cache is read
     offline = where != settings.judge_model or not settings.allow_download
-    device = device_of(settings.device)
+    device = chosen_device(settings.device)
     try:
         processor = AutoProcessor.from_pretrained(where, local_files_only=offline)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -208,13 +208,6 @@ def load_standard(settings: Settings) -> TransformersJudge:
         attempts=settings.judge_attempts,
         max_tokens=settings.judge_max_tokens,
     )
-
-
-def device_of(name: str) -> str:
-    """The torch device of a setting; 'auto' takes a GPU where there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def fingerprint(folder: Path) -> str:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Found
+from telltale.models.devices import chosen_device
 from telltale.regions import DetectedType, Pixels
 from telltale.settings import Settings
 from telltale.tally import at_work
@@ -80,10 +81,8 @@ class YoloDetector:
         """
         given = [mini_weights()] if weights is None else weights
         paths = [given] if isinstance(given, str | Path) else list(given)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device
-        self._networks = [_Network(Path(p), device, confidence, imgsz) for p in paths]
+        self.device = chosen_device(device)
+        self._networks = [_Network(Path(p), self.device, confidence, imgsz) for p in paths]
         self.revision = "+".join(n.revision for n in self._networks)
         """Name and first 12 hex digits of the SHA-256 of each weights file."""
 

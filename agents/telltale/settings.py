@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     stuck_s: float = Field(
         300.0,
         gt=0,
-        description="with events waiting and none finished for this long, a worker exits to be restarted, seconds",
+        description="with events waiting and none finished, or outside its consumer group, for this long, a worker exits to be restarted, seconds",
     )
     session_timeout_s: float = Field(
         10.0,

@@ -38,6 +38,7 @@ from telltale.stages.contract import Item, Outcome, Stage
 MESSAGE_BYTES = 1024 * 1024  # the broker's default limit on a message
 PREPARERS = 2  # decoding pictures releases the interpreter lock; more only wait for it
 HOUR_S = 3600.0
+METADATA_MS = 30_000
 
 log = structlog.get_logger()
 
@@ -225,6 +226,9 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "broker_rebalance_timeout": settings.rebalance_timeout_s,
         # a request to join is answered when the rebalance is over: giving up before begins another
         "broker_request_timeout": max(90.0, settings.rebalance_timeout_s + 30.0),
+        # how soon partitions that were added are seen; the client's default is five minutes
+        "consumer_metadata_max_age_ms": METADATA_MS,
+        "producer_metadata_max_age_ms": METADATA_MS,
         "broker_commit_interval": 1.0,
         "broker_commit_livelock_soft_timeout": 24 * HOUR_S,
         "stream_wait_empty": True,

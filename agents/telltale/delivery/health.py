@@ -2,17 +2,21 @@
 
 In: the apps of the process. Out: JSON by stage and Prometheus text; 503 where the answer is no. An
 idle worker is healthy, a stuck one is not; a worker is ready once its stages are open and in their
-groups. Lag is read from the consumers every second.
+groups. Lag is read from the consumers every second, and the ends of the partitions are asked of the
+broker besides: a consumer that has stopped fetching does not know that anything waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from aiohttp import web
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from mode import Service
 
@@ -21,6 +25,12 @@ from telltale.delivery.metrics import Metrics
 from telltale.settings import Settings
 
 EVERY_S = 1.0
+ASK_EVERY_S = 5.0  # the broker, for the ends of partitions
+ASK_S = 10.0  # a busy broker may take a while; then it is taken to be away
+SILENT = f"no answer in {ASK_S:g} s"
+
+Bounds = Mapping[TopicPartition, tuple[int, int]]
+"""First and next offset by partition."""
 
 log = structlog.get_logger()
 
@@ -54,9 +64,14 @@ class Health(Service):  # type: ignore[misc]
             await self._runner.cleanup()
 
     async def _watch(self) -> None:
+        asked, bounds = time.monotonic(), dict[str, Bounds]()
         while not self.should_stop:
+            if time.monotonic() - asked > ASK_EVERY_S:
+                found = await asyncio.gather(*(_bounds(app) for app in self._apps))
+                bounds = {a.condition.stage: b for a, b in zip(self._apps, found, strict=True)}
+                asked = time.monotonic()
             for app in self._apps:
-                _measure(app, self._metrics)
+                _measure(app, self._metrics, bounds.get(app.condition.stage, {}))
             await asyncio.sleep(EVERY_S)
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -88,21 +103,54 @@ def _joined(app: StageApp) -> bool:
     return client is not None and client._coordinator.generation > 0
 
 
-def _measure(app: StageApp, metrics: Metrics) -> None:
-    """Lag of the partitions held: the end of each, less what is committed."""
+async def _bounds(app: StageApp) -> Bounds:
+    """Where the partitions held begin and end, by the broker; empty when it does not say."""
+    client, state = _client(app), app.condition
+    if client is None or not (partitions := app.consumer.assignment()):
+        return {}
+    # not through Faust's queue to the client's thread: a broker that is away would keep it busy
+    asked = asyncio.run_coroutine_threadsafe(
+        _ask(client, list(partitions)), app.consumer._thread.thread_loop
+    )
+    try:
+        found = await asyncio.wait_for(asyncio.wrap_future(asked), ASK_S)
+    except (TimeoutError, KafkaError):
+        if "kafka" not in state.away:
+            state.dependency("kafka", SILENT)
+        return {}
+    if state.away.get("kafka") == SILENT:  # anything else is the sender's to take back
+        state.dependency("kafka", None)
+    return found
+
+
+async def _ask(client: Any, partitions: list[TopicPartition]) -> Bounds:
+    starts = await client.beginning_offsets(partitions)
+    ends = await client.end_offsets(partitions)
+    return {tp: (starts[tp], ends[tp]) for tp in partitions}
+
+
+def _measure(app: StageApp, metrics: Metrics, bounds: Bounds) -> None:
+    """Lag of the partitions held: the end of each, less what is committed. And membership."""
     client, state = _client(app), app.condition
     if client is None:
         return
+    if _joined(app):
+        state.outside_since = None
+    elif state.outside_since is None:
+        state.outside_since = time.monotonic()
     lag = 0
     partitions = app.consumer.assignment()
     for tp in partitions:
         committed = app.consumer._committed_offset.get(tp)
-        end = client.highwater(tp)
         if committed is None:  # nothing of this partition was ever finished
             committed = app.marks.head(tp.topic, tp.partition)
-        if end is not None and committed is not None:
-            lag += max(0, end - committed)
-    if state.lag == 0 and state.pending == 0:
+        start, end = bounds.get(tp, (0, 0))
+        # what a fetch said is the newer of the two, as long as anything is fetched
+        end = max(client.highwater(tp) or 0, end)
+        if committed is not None:
+            # what retention removed before anybody read it waits for nobody
+            lag += max(0, end - max(committed, start))
+    if not state.opened or (state.lag == 0 and state.pending == 0):
         state.progress()
     state.lag, state.partitions = lag, len(partitions)
     metrics.set("telltale_lag_events", lag, state.stage)

@@ -22,7 +22,7 @@ class State:
     pending: int = 0  # taken, neither finished nor given back
     partitions: int = 0
     lag: int = 0
-    joined_at: float | None = None  # None: not in the group
+    outside_since: float | None = None  # None: a member of the group
     progress_at: float = field(default_factory=time.monotonic)
     paused_for: str | None = None  # a flood of dead letters
     away: dict[str, str] = field(default_factory=dict)  # dependency: what is wrong
@@ -37,6 +37,9 @@ class State:
             return
         rest = {k: v for k, v in self.away.items() if k != name}
         self.away = rest if problem is None else {**rest, name: problem}
+        if problem is None:  # what it held up has had no time yet
+            self.progress()
+            self.outside_since = self.outside_since and time.monotonic()
         self.metrics.set("telltale_dependency_up", float(problem is None), self.stage, name)
 
     def pause(self, reason: str | None) -> None:
@@ -45,16 +48,21 @@ class State:
         self.metrics.set("telltale_paused", float(reason is not None), self.stage)
 
     def stuck_for_s(self) -> float:
-        """Seconds with work waiting and nothing finished, for no reason that explains it."""
-        waiting = self.pending > 0 or self.lag > 0
-        if not waiting or self.away or self.paused_for or not self.opened:
+        """Seconds with work waiting and nothing finished, or outside the group, for no reason that
+        explains it."""
+        if self.away or self.paused_for or not self.opened:
             return 0.0
-        return time.monotonic() - self.progress_at
+        waiting = self.pending > 0 or self.lag > 0
+        since = [self.progress_at] if waiting else []
+        if self.outside_since is not None:
+            since.append(self.outside_since)
+        return time.monotonic() - min(since) if since else 0.0
 
     def public(self) -> dict[str, object]:
         """What the health page says."""
         return {
             "opened": self.opened,
+            "in_group": self.outside_since is None,
             "partitions": self.partitions,
             "lag_events": self.lag,
             "pending_events": self.pending,

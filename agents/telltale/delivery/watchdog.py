@@ -1,7 +1,8 @@
 """A worker that is up and does nothing is worse than one that is down: it keeps its partitions.
 
-In: the states of the stages. Out: the end of the process, when events wait and none was finished
-for ``stuck_s``. A thread of its own, so that a blocked event loop is seen too. A dependency that is
+In: the states of the stages. Out: the end of the process, when for ``stuck_s`` events wait and none
+was finished, or the worker was outside its group: a client that has left it can stay alive and idle
+for ever while the events go to nobody. A thread of its own, so that a blocked event loop is seen too. A dependency that is
 away and a flood that is waited out are not being stuck.
 """
 
@@ -15,7 +16,7 @@ from telltale.errors import TelltaleError
 
 
 class Stuck(TelltaleError):
-    """Events wait and none is being finished."""
+    """Events wait and none is being finished, or the group goes on without this worker."""
 
     exit_code = 75  # EX_TEMPFAIL: start it again
 
@@ -45,5 +46,10 @@ class Watchdog:
         while not self._stop.wait(min(self._stuck_s / 10, 5.0)):
             for state in self._states:
                 if (stuck := state.stuck_for_s()) > self._stuck_s:
-                    problem = f"{state.pending} events in hand, {state.lag} waiting, none finished"
-                    self._fail(state.stage, Stuck(f"{problem} for {stuck:.0f} s"))
+                    self._fail(state.stage, Stuck(f"{_problem(state)} for {stuck:.0f} s"))
+
+
+def _problem(state: State) -> str:
+    if state.outside_since is not None:
+        return "outside the consumer group, which does not take it back,"
+    return f"{state.pending} events in hand, {state.lag} waiting, none finished"

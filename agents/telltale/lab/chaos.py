@@ -3,7 +3,8 @@
 In: a ``Ground`` and a ``Plan``. Out: ``Outcome``. Events go in at a steady rate, in rounds: one fault
 a round, somewhere in its middle; a round ends when all sent so far is answered, or patience does.
 Three rounds in four begin with every worker ready, so that recovery is that of one fault; the rest
-strike while the last one is still being mended. Raises ``DependencyAway`` when the broker stays away.
+strike while the last one is still being mended. Raises ``DependencyAway`` when the broker
+stays away, ``TelltaleError`` when the workers do not start.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import numpy as np
 
 from telltale.lab.chaos_faults import Fault, give_up, strike, struck
 from telltale.lab.chaos_ground import Ground
-from telltale.lab.chaos_pool import Pool, WorkerProcess
+from telltale.lab.chaos_pool import START_S, Pool, WorkerProcess
 from telltale.lab.chaos_stream import Stream
 from telltale.lab.ledger import Audit, Ledger
 
 STEP_S = 0.02
-READY_S = 180.0  # loading weights on two busy cores takes a good part of a minute
+READY_S = 180.0  # then the next fault comes anyway
 HASTE = 0.25  # share of faults that do not wait for the last one to be mended
 
 OnProgress = Callable[[int, int, int], object]
@@ -114,7 +115,7 @@ class Chaos:
         began = time.monotonic()
         try:
             self._pool.fill()
-            self._until(lambda: len(self._pool.running) > 0 and self._pool.ready, READY_S)
+            self._pool.check_started(self._until(self._started, START_S))
             bounds = np.linspace(0, self._plan.events, len(self._plan.faults) + 2).astype(int)
             self._send(bounds[1])
             self._until(lambda: self._stream.settled, self._plan.patience_s)
@@ -137,6 +138,9 @@ class Chaos:
             self._plan, self._ledger, self._faults, audit, self._pool.unasked, self._resumed_s,
             time.monotonic() - began, recorded,
         )  # fmt: skip
+
+    def _started(self) -> bool:
+        return bool(self._pool.unasked) or self._pool.ready
 
     def _round(self, kind: str, first: int, end: int) -> None:
         calm = self._random.random() >= HASTE

@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from uuid import uuid4
 from telltale.app import STAGES, Wiring, connected
 from telltale.delivery.kafka import confluent_options
 from telltale.delivery.topics_admin import create_topics
+from telltale.errors import UsageError
 from telltale.events import (
     CuesRetrieved,
     Event,
@@ -34,7 +35,7 @@ from telltale.events import (
 from telltale.lab.chaos_worker import STANDIN_ROUTE, StandIn
 from telltale.lab.ledger import Hop
 from telltale.settings import Settings
-from telltale.stack import Endpoints, running
+from telltale.stack import down, up
 from telltale.stages.intake import STORED
 from telltale.topics import ADMITTED, ISSUED, UPLOADED, Topic
 
@@ -101,8 +102,15 @@ def ground(
     if kind == "standin" and settings.kafka_bootstrap is not None:
         yield from _with_topics(settings, folder, kind, None)
         return
-    with running(folder, say) as endpoints:
-        pid = endpoints.supervisor_pid if _owns_broker(endpoints) else None
+    with ExitStack() as undo:
+        undo.callback(down, folder)  # first: a start that is interrupted leaves nothing behind
+        endpoints = up(folder, say)
+        if endpoints.broker == "mock":
+            raise UsageError(
+                "Apache Kafka cannot be fetched here, and a stand-in for it proves nothing;"
+                " set TELLTALE_KAFKA_BOOTSTRAP"
+            )
+        pid = endpoints.supervisor_pid if endpoints.broker == "kafka" else None
         yield from _with_topics(connected(settings), folder, kind, pid, say)
 
 
@@ -154,10 +162,6 @@ def _pictures() -> Iterator[bytes]:
         out = io.BytesIO()
         Image.fromarray(data.astronaut()[4 * n : 300 + 4 * n, 80 : 380 + n]).save(out, "PNG")
         yield out.getvalue()
-
-
-def _owns_broker(endpoints: Endpoints) -> bool:
-    return endpoints.broker == "kafka"
 
 
 def broker_pid(supervisor_pid: int) -> int | None:

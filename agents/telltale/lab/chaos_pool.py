@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from telltale.errors import TelltaleError
+
 END_S = 60.0
+START_S = 600.0  # loading weights on two busy cores takes minutes
 PAGE_S = 5.0
 # a proxy named in the environment is for the world outside, not for this machine
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -98,6 +101,14 @@ class Pool:
                 self.unasked.append(f"{member.log.name}: {member.process.returncode}")
         while len(self.members) < self.size:
             self.members.append(self._start())
+
+    def check_started(self, ready: bool) -> None:
+        """Raise ``TelltaleError`` unless the workers are ready and none has ended meanwhile."""
+        if not ready or self.unasked:
+            why = "; ".join(self.unasked) or f"not ready in {START_S:g} s"
+            raise TelltaleError(
+                f"the workers did not start ({why}); their logs are in {self.folder}"
+            )
 
     def resume(self, everybody: bool = False) -> list[WorkerProcess]:
         """Let stopped workers go on whose time has come; which they were."""

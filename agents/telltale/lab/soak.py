@@ -2,7 +2,8 @@
 
 In: a ``Ground`` and how long, how fast. Out: ``Soaked``: samples, and the slope of memory with an
 interval. Memory is the resident set of each worker process; latency is from the moment an
-upload was given to Kafka to its answer's Kafka timestamp. Raises ``DependencyAway`` when the broker stays away.
+upload was given to Kafka to its answer's Kafka timestamp. Raises ``DependencyAway`` when the broker
+stays away, ``TelltaleError`` when the workers do not start.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import numpy as np
 from scipy import stats
 
 from telltale.lab.chaos_ground import Ground
-from telltale.lab.chaos_pool import Pool
+from telltale.lab.chaos_pool import START_S, Pool
 from telltale.lab.chaos_stream import Stream
 from telltale.lab.ledger import Audit, Floats, Ledger
 
 STEP_S = 0.02
-READY_S = 180.0
 PATIENCE_S = 180.0
 WARM_SHARE, WARM_MOST_S = 0.2, 300.0  # caches and pools fill first; that is not a leak
 LEAST_SAMPLES = 5  # fewer say nothing of a slope
@@ -149,7 +149,7 @@ class Soak:
         """Start the workers, send, look, and read to the end."""
         try:
             self._pool.fill()
-            self._until(lambda: self._pool.ready, READY_S)
+            self._pool.check_started(self._until(self._started, START_S))
             seconds = self._steady()
             self._until(lambda: self._stream.settled, PATIENCE_S)
             self._pool.stop()
@@ -162,6 +162,9 @@ class Soak:
             self._ledger, self._samples, self._ledger.audit(dead), self._pool.unasked, seconds,
             min(WARM_SHARE * seconds, WARM_MOST_S),
         )  # fmt: skip
+
+    def _started(self) -> bool:
+        return bool(self._pool.unasked) or self._pool.ready
 
     def _steady(self) -> float:
         began = looked = time.monotonic()
@@ -180,10 +183,13 @@ class Soak:
         rss = tuple(round(m.rss_bytes() / MB, 2) for m in self._pool.members)
         self._samples.append(Sample(round(at_s, 2), rss, self._stream.lag()))
 
-    def _until(self, condition: Callable[[], bool], within_s: float) -> None:
+    def _until(self, condition: Callable[[], bool], within_s: float) -> bool:
         deadline = time.monotonic() + within_s
-        while not condition() and time.monotonic() < deadline:
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
             self._step()
+        return True
 
     def _step(self) -> None:
         self._stream.step(STEP_S)

@@ -23,13 +23,19 @@ def cues() -> None:
 
 @cues.command()
 def load() -> None:
-    """Load the corpus into the database under the encoder in use; again, it changes nothing."""
+    """Load the corpus into the database under the encoder in use; again, it changes nothing.
+
+    Known examples made for this encoder ('telltale lab exemplars') are loaded with it.
+    """
     from telltale.app import Wiring
+    from telltale.commands.preparing import load_exemplars
 
     wiring = Wiring(load_settings())
     changed = wiring.load_cues()
     state = "loaded" if changed else "already loaded"
     click.echo(f"{len(wiring.cues)} cues {state} for encoder {wiring.encoder.revision}")
+    if notice := load_exemplars(wiring):
+        click.echo(notice, err=True)
 
 
 @cues.command("list")

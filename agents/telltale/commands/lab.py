@@ -133,6 +133,35 @@ def calibrate(faces: Path, out: Path, seed: int, rounds: int) -> None:
 
 @lab.command()
 @click.option(
+    "--faces",
+    type=FOLDER,
+    required=True,
+    help="Photographs with landmarks; people trained on are used.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .safetensors file; JSON goes beside it. Unset: where this profile loads them from.",
+)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--each", default=4, show_default=True, help="Pairs of a kind and strength.")
+def exemplars(faces: Path, out: Path | None, seed: int, each: int) -> None:
+    """Known examples of every planted edit, for retrieval; 'telltale cues load' loads them."""
+    from telltale.app import Wiring
+    from telltale.commands.preparing import exemplars_file
+    from telltale.lab.exemplars import make
+
+    settings = load_settings()
+    path = out or exemplars_file(settings)
+    try:
+        made = make(Wiring(settings).encoder, faces, path, seed, each)
+    except LookupError as error:
+        raise UsageError(f"--faces {faces}: {error}") from error
+    click.echo(f"{path}  {len(made.exemplars)} known examples for encoder {made.encoder}")
+
+
+@lab.command()
+@click.option(
     "--bench",
     "folder",
     type=click.Path(path_type=Path),

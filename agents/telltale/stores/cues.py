@@ -137,6 +137,25 @@ class CueStore:
                 ],
             )
 
+    def hold_exemplars(
+        self, encoder: str, rows: Sequence[tuple[str, str, str | None, bool, Vector]]
+    ) -> bool:
+        """Make the table hold exactly these for that encoder; whether anything changed.
+
+        An id stands for its vector: a known id is not written again.
+        """
+        ids = [row[0] for row in rows]
+        with self._database.connection() as db:
+            held = db.execute("SELECT exemplar_id FROM exemplars WHERE encoder = %s", (encoder,))
+            if {i for (i,) in held.fetchall()} == set(ids):
+                return False
+            db.execute(
+                "DELETE FROM exemplars WHERE encoder = %s AND NOT exemplar_id = ANY (%s)",
+                (encoder, ids),
+            )
+        self.put_exemplars(encoder, rows)
+        return True
+
     def exemplars(
         self, encoder: str, places: Sequence[tuple[str, RegionType, Vector]], k: int
     ) -> dict[str, tuple[str, ...]]:

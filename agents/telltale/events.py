@@ -24,6 +24,8 @@ SCHEMA_VERSION = "1.0"
 # uuid5 namespace of derived ids; never to change, or repeats would no longer be recognised
 NAMESPACE = UUID("7e117a1e-0000-5000-8000-7e117a1e0001")
 SOURCE = "/telltale"
+# source of a replayed verdict made live together with its explanation, so that none is drawn again
+PROMOTED = "/telltale/promote"
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

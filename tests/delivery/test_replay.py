@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from click.testing import CliRunner
-from harness import Cluster, Record, upload
+from confluent_kafka.admin import AdminClient
+from harness import Cluster, Record, upload, wait
 
 from telltale.commands.replay import replay
+from telltale.delivery.replaying import Counts, Replay, Selection, Target
+from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
+from telltale.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +49,71 @@ def shadow(cluster: Cluster, said: dict) -> list[Record]:
     return cluster.read(topic)
 
 
+def has_topic(cluster: Cluster, name: str) -> bool:
+    found = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=10)
+    return name in found.topics
+
+
 def test_a_dry_run_counts_and_sends_nothing(cluster, telltale) -> None:
     before = cluster.end("images.uploaded")
     said = telltale("images.uploaded")
     assert (said["events"], said["unreadable"], said["sent"]) == (30, 1, False)
     assert cluster.end("images.uploaded") == before
+
+
+def test_a_dry_run_says_how_long_it_takes_or_that_it_does_not_know(telltale) -> None:
+    assert telltale("images.uploaded", "--rate", "4")["expected_s"] == 7.5
+    came = Counts(events=50, first_ms=10_000, last_ms=30_000)
+    assert (came.expected_s(None), came.expected_s(10)) == (20, 5)
+    assert Counts(events=50, first_ms=10_000, last_ms=10_001).expected_s(None) is None
+    assert Counts().expected_s(None) is None
+
+
+def test_a_dry_run_after_an_interruption_counts_what_is_left(telltale) -> None:
+    telltale("images.uploaded", "--replay-id", "half", "--image", "i1", "--image", "i2", "--yes")
+    said = telltale("images.uploaded", "--replay-id", "half")
+    assert (said["events"], said["already"]) == (28, 2)
+
+
+def test_a_rate_is_kept(cluster, telltale) -> None:
+    began = time.monotonic()
+    said = telltale("images.uploaded", "--replay-id", "slow", "--rate", "20", "--yes")
+    assert said["events"] == 30
+    assert time.monotonic() - began >= 30 / 20
+
+
+def test_progress_reaches_its_total(cluster) -> None:
+    replay = Replay(cluster.settings, Selection("images.uploaded", Stretch()))
+    seen = []
+    replay.count(Target("any", f"{cluster.prefix}any."), lambda: seen.append(1))
+    replay.scan.close()
+    assert len(seen) == replay.scan.total >= 31
+
+
+def test_a_replay_killed_on_its_way_is_finished_by_the_same_command(cluster, telltale) -> None:
+    topic = f"{cluster.prefix}killed.images.uploaded"
+    command = "from telltale.cli import main; main()"
+    arguments = ("replay", "images.uploaded", "--replay-id", "killed", "--rate", "2", "--yes")
+    process = subprocess.Popen([sys.executable, "-c", command, *arguments])
+    try:
+        wait(lambda: has_topic(cluster, topic), 120, "the shadow topic")
+        name = topic.removeprefix(cluster.prefix)
+        wait(lambda: cluster.end(name) >= 3, 120, "a few events")
+    finally:
+        process.kill()
+        process.wait()
+    assert cluster.end(name) < 30
+    said = telltale("images.uploaded", "--replay-id", "killed", "--yes")
+    assert said["already"] + said["events"] == 30
+    assert said["already"] >= 3
+    ids = [r.header("ce_id") for r in shadow(cluster, said)]
+    assert len(ids) == len(set(ids)) == 30
+
+
+@pytest.mark.parametrize("name", ["a/b", "", " ", "x" * 61, "-x"])
+def test_a_replay_id_that_cannot_name_topics_is_refused(cluster, name: str) -> None:
+    with pytest.raises(UsageError, match="--replay-id"):
+        Target(name, cluster.prefix)
 
 
 def test_a_replay_goes_to_shadow_topics_and_leaves_the_live_ones_alone(cluster, telltale) -> None:

@@ -1,26 +1,34 @@
-"""``telltale replay``: run past events once more, beside the live ones.
+"""``telltale replay``: run past events once more, beside the live ones, compare, and make them live.
 
 In: a topic and which of its events. Out: shadow topics holding them, and the command that runs the
-stages over those. Says what it would do until told ``--yes``. The same command again goes on where
-an interrupted one stopped.
+stages over those; then, of the same replay, what its verdicts change (``--diff``), and these on the
+live topics (``--promote``). Says what it would do until told ``--yes``. The same command again goes
+on where an interrupted one stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from telltale.delivery.replaying import Counts, Replay, Selection, Target, shadow_prefix
+from telltale.delivery.comparing import compare_replay
+from telltale.delivery.promoting import Promoted, Promotion
+from telltale.delivery.replaying import Counts, Replay, Selection, Target
 from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
 from telltale.errors import UsageError
 from telltale.settings import Settings, load_settings
+from telltale.topics import in_shadow, shadow_prefix
 
 TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 # which stages a topic's events run through, record left out: a shadow's verdicts stay in its topics
@@ -32,6 +40,18 @@ _FOLLOWS = (
     ("judgments.made", "verify"),
     ("verdicts.issued", "explain"),
 )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A replay as it was asked for on the command line."""
+
+    settings: Settings
+    selection: Selection
+    target: Target
+    live: bool
+    yes: bool
+    as_json: bool
 
 
 @click.command()
@@ -49,77 +69,176 @@ _FOLLOWS = (
 @click.option("--replay-id", help="Name of the replay; by default it follows from the selection.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
 @click.option("--live", is_flag=True, help="Onto the live topics instead of shadow topics.")
+@click.option("--diff", is_flag=True, help="Compare its verdicts with the live ones; only reads.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="With --diff: also draw it, as a PNG.",
+)
+@click.option("--promote", is_flag=True, help="Make its verdicts and explanations the live ones.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only count.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def replay(
-    topic: str,
-    since: datetime | None,
-    until: datetime | None,
-    first: tuple[str, ...],
-    last: tuple[str, ...],
-    images: tuple[str, ...],
-    images_file: Path | None,
-    replay_id: str | None,
-    rate: float | None,
-    live: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """Run past events of TOPIC again, e.g. cues.retrieved after a change of the judge."""
+def replay(topic: str, diff: bool, plot: Path | None, promote: bool, **given: Any) -> None:
+    """Run past events of TOPIC again, e.g. cues.retrieved after a change of the judge.
+
+    \b
+    1. telltale replay cues.retrieved --since 2026-01-01          count
+    2. the same with --yes                                        send to shadow topics
+    3. the worker command that it prints                          judge them anew
+    4. the same selection with --diff                             compare
+    5. the same selection with --promote, then --promote --yes    make them live
+    """
+    if diff and (promote or given["yes"]):
+        raise UsageError("--diff only reads: leave --promote and --yes to a call of their own")
+    if plot and not diff:
+        raise UsageError("--plot draws a comparison: say --diff too")
+    asked = _asked(topic, given)
+    if diff:
+        _compare(asked, plot)
+    elif promote:
+        _promote(asked)
+    else:
+        _replay(asked)
+
+
+def _asked(topic: str, given: dict[str, Any]) -> _Asked:
     from telltale.app import connected
 
     settings = connected(load_settings())
-    named = [*images, *(images_file.read_text().split() if images_file else ())]
-    stretch = Stretch(_utc(since), _utc(until), _offsets(first), _offsets(last))
+    file = given["images_file"]
+    named = [*given["images"], *(_lines(file) if file else ())]
+    if file and not named:
+        raise UsageError(f"--images-file {file}: there is no image id in it")
+    stretch = Stretch(
+        _utc(given["since"]), _utc(given["until"]), _offsets(given["first"]), _offsets(given["last"])
+    )  # fmt: skip
     selection = Selection(topic, stretch, frozenset(named))
-    name = replay_id or selection.replay_id
-    prefix = settings.topic_prefix if live else shadow_prefix(settings, name)
-    replay = Replay(settings, selection)
-    counts = _run(settings, replay, Target(name, prefix, rate), live, yes, quiet=as_json)
-    if as_json:
-        click.echo(json.dumps({"replay_id": name, "prefix": prefix, "sent": yes, **asdict(counts)}))
-        return
-    _say(topic, name, prefix, rate, live, yes, counts)
+    name = given["replay_id"] or selection.replay_id
+    if in_shadow(settings.topic_prefix, name):
+        raise UsageError(
+            f"--replay-id {name}: TELLTALE_TOPIC_PREFIX ends with it, which is how a replay's own"
+            " topics are told; choose another name, or unset the prefix of a shadow"
+        )
+    live = given["live"]
+    prefix = settings.topic_prefix if live else shadow_prefix(settings.topic_prefix, name)
+    target = Target(name, prefix, given["rate"])
+    return _Asked(settings, selection, target, live, given["yes"], given["as_json"])
 
 
-def _run(
-    settings: Settings, replay: Replay, target: Target, live: bool, yes: bool, quiet: bool
-) -> Counts:
+def _replay(asked: _Asked) -> None:
+    replay = Replay(asked.settings, asked.selection)
+    try:
+        with _progress("replay", replay.scan.total, asked.as_json) as advance:
+            if not asked.yes:
+                counts = replay.count(asked.target, advance)
+            else:
+                if not asked.live:
+                    prefix = {"topic_prefix": asked.target.prefix}
+                    asyncio.run(create_topics(asked.settings.model_copy(update=prefix)))
+                counts = replay.send(asked.target, advance)
+    finally:
+        replay.scan.close()
+    if asked.as_json:
+        named = {"replay_id": asked.target.replay_id, "prefix": asked.target.prefix}
+        expected = {"expected_s": counts.expected_s(asked.target.rate)}
+        click.echo(json.dumps({**named, "sent": asked.yes, **asdict(counts), **expected}))
+    else:
+        _say(asked, counts)
+
+
+def _compare(asked: _Asked, plot: Path | None) -> None:
+    from telltale.commands.comparison import draw, tables
+
+    target = asked.target
+    topic = asked.selection.topic
+    found = compare_replay(asked.settings, topic, target.replay_id, target.prefix)
+    if plot:
+        draw(found, plot)
+    if asked.as_json:
+        click.echo(json.dumps(found.public()))
+    else:
+        tables(found)
+
+
+def _promote(asked: _Asked) -> None:
+    if asked.live:
+        raise UsageError("--promote: a --live replay is on the live topics already")
+    target = asked.target
+    topic = asked.selection.topic
+    promotion = Promotion(asked.settings, topic, target.replay_id, target.prefix)
+    with _progress("promote", promotion.total, asked.as_json) as advance:
+        done = promotion.send(target.rate, advance) if asked.yes else promotion.count()
+    if asked.as_json:
+        named = {"replay_id": target.replay_id, "sent": asked.yes}
+        click.echo(json.dumps({**named, **asdict(done)}))
+    else:
+        _say_promoted(done, asked)
+
+
+@contextmanager
+def _progress(what: str, total: int, quiet: bool) -> Iterator[Callable[[], object]]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=quiet) as progress:
-        bar = progress.add_task("replay", total=replay.scan.total)
-        try:
-            if not yes:
-                return replay.count(lambda: progress.advance(bar))
-            if not live:
-                shadow = settings.model_copy(update={"topic_prefix": target.prefix})
-                asyncio.run(create_topics(shadow))
-            return replay.send(target, lambda: progress.advance(bar))
-        finally:
-            replay.scan.close()
+        bar = progress.add_task(what, total=total)
+        yield lambda: progress.advance(bar)
 
 
-def _say(
-    topic: str, name: str, prefix: str, rate: float | None, live: bool, yes: bool, counts: Counts
-) -> None:
-    took = f", about {counts.events / rate:.0f} s at that rate" if rate and not yes else ""
+def _say(asked: _Asked, counts: Counts) -> None:
+    topic, target, yes = asked.selection.topic, asked.target, asked.yes
     what = "sent" if yes else "would be sent"
-    click.echo(f"replay {name}: {counts.events} events of {topic} {what} to {prefix}{topic}")
-    click.echo(f"{counts.bytes / 1e6:.1f} MB{took}")
+    click.echo(
+        f"replay {target.replay_id}: {counts.events} events of {topic} {what} to {target.prefix}{topic}"
+    )
+    click.echo(f"{counts.bytes / 1e6:.1f} MB{'' if yes else _expected(counts, target.rate)}")
     if counts.already:
-        click.echo(f"{counts.already} were there already")
+        click.echo(f"{counts.already} were there already; a new --replay-id would begin afresh")
     if counts.unreadable:
         click.echo(f"{counts.unreadable} cannot be read and are left out")
     if not yes:
         click.echo("say --yes to do it")
-    elif not live:
+    elif not asked.live:
         stages = " ".join(stage for _, stage in _FOLLOWS[_place(topic) :])
+        prefix = shlex.quote(target.prefix)
         click.echo(f"run them:  TELLTALE_TOPIC_PREFIX={prefix} telltale worker {stages}")
+        click.echo(f"compare:   telltale replay {topic} --replay-id {target.replay_id} --diff")
+
+
+def _expected(counts: Counts, rate: float | None) -> str:
+    seconds = counts.expected_s(rate)
+    if seconds is None:
+        return "; how long it takes is unknown: say a --rate"
+    if rate:
+        return f", about {seconds:.0f} s at that rate"
+    return f", about {seconds:.0f} s of work at {counts.events / seconds:.1f} a second, as they once arrived"
+
+
+def _say_promoted(done: Promoted, asked: _Asked) -> None:
+    what = "are live now" if asked.yes else "would be made live"
+    click.echo(
+        f"replay {asked.target.replay_id}: {done.verdicts} verdicts and {done.explanations}"
+        f" explanations {what}"
+    )
+    for count, text in (
+        (done.already, "verdicts were made live before"),
+        (done.superseded, "verdicts are left out: their image was uploaded again since"),
+        (done.undrawn, "verdicts have no explanation yet: the live explain stage draws it"),
+        (done.unanswered, "replayed images have no verdict yet"),
+    ):
+        if count:
+            click.echo(f"{count} {text}")
+    if not asked.yes:
+        rate = asked.target.rate
+        took = f" in about {(done.verdicts + done.explanations) / rate:.0f} s" if rate else ""
+        click.echo(f"say --yes to do it{took}")
 
 
 def _place(topic: str) -> int:
     names = [name for name, _ in _FOLLOWS]
     return names.index(topic) if topic in names else len(names)
+
+
+def _lines(file: Path) -> list[str]:
+    return [line.strip() for line in file.read_text().splitlines() if line.strip()]
 
 
 def _utc(when: datetime | None) -> datetime | None:

@@ -7,24 +7,21 @@ everybody who looks sees the same. A letter sent again is the message as it was,
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from confluent_kafka import KafkaException, Producer
-
 from telltale.delivery import deadletter, kafka
+from telltale.delivery.emitting import Emitter, Pace
 from telltale.delivery.scanning import Read, Scan, Stretch
-from telltale.errors import DependencyAway, UsageError
+from telltale.errors import UsageError
 from telltale.settings import Settings
 from telltale.topics import TOPICS
 
 HANDLED = "telltale.dead.handled"
 AS = "telltale.dead.as"
 Handled = Literal["redriven", "dropped"]
-FLUSH_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -151,44 +148,18 @@ def handle(
 
     A letter is noted as handled only once the broker has it. Returns how many were handled.
     """
-    producer = Producer(
-        {
-            **kafka.confluent_options(settings),
-            "enable.idempotence": True,
-            "message.max.bytes": 2**21,
-        }
-    )
-    began, done = time.monotonic(), 0
+    emitter, pace = Emitter(settings), Pace(rate)
+    done = 0
     for letter in letters:
+        key = letter.read.key
         if how == "redriven":
             name = kafka.topic_name(settings, letter.topic)
-            _send(producer, name, letter.read.key, letter.read.value, letter.original_headers)
+            emitter.send(name, key, letter.read.value, letter.original_headers)
+            emitter.confirm()
         note = [(HANDLED, letter.read.place.encode()), (AS, how.encode())]
-        _send(producer, kafka.topic_name(settings, letter.read.topic), letter.read.key, None, note)
+        emitter.send(kafka.topic_name(settings, letter.read.topic), key, None, note)
+        emitter.confirm()
         done += 1
         progress()
-        if rate:
-            time.sleep(max(0.0, began + done / rate - time.monotonic()))
+        pace.wait()
     return done
-
-
-def _send(
-    producer: Producer,
-    topic: str,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
-) -> None:
-    failed: list[str] = []
-    try:
-        producer.produce(
-            topic,
-            value,
-            key,
-            headers=list(headers),
-            on_delivery=lambda error, _: failed.append(str(error)) if error else None,
-        )
-    except KafkaException as error:
-        raise DependencyAway("Kafka", str(error.args[0])) from error
-    if producer.flush(FLUSH_S) or failed:
-        raise DependencyAway("Kafka", failed[0] if failed else "does not confirm")

@@ -9,17 +9,15 @@ where it was.
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from confluent_kafka import KafkaException, Producer
-
-from telltale.delivery import kafka
-from telltale.delivery.scanning import Read, Scan, Stretch
-from telltale.delivery.taken import Message
-from telltale.errors import DependencyAway, EventUnreadable, UsageError
+from telltale.delivery.emitting import Emitter, Pace
+from telltale.delivery.scanning import Read, Scan, Stretch, TopicMissing
+from telltale.delivery.shadow import events_of
+from telltale.errors import EventUnreadable, UsageError
 from telltale.events import Envelope, Event, derived_id, read_headers, read_value, value_bytes
 from telltale.settings import Settings
 from telltale.topics import TOPICS
@@ -27,7 +25,7 @@ from telltale.topics import TOPICS
 SOURCE_HEADER = "telltale.replay.source"
 STAGE = "replay"  # in the derivation of ids, where a stage's name stands otherwise
 VERSION = "1"
-FLUSH_S = 60.0
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,26 @@ class Counts:
     bytes: int = 0
     unreadable: int = 0
     already: int = 0  # replayed before an interruption
+    first_ms: int | None = None  # when the first and the last of the events arrived once
+    last_ms: int | None = None
+
+    def add(self, read: Read, size: int) -> None:
+        """Count one event of so many bytes."""
+        self.events += 1
+        self.bytes += size
+        self.first_ms = min(read.at_ms, self.first_ms or read.at_ms)
+        self.last_ms = max(read.at_ms, self.last_ms or read.at_ms)
+
+    def expected_s(self, rate: float | None) -> float | None:
+        """How long it takes at ``rate`` a second; without one, at the rate the events once came.
+
+        None where that says nothing: too few events, or all at once.
+        """
+        if rate:
+            return self.events / rate
+        if self.first_ms is None or self.last_ms is None or self.last_ms - self.first_ms < 1000:
+            return None
+        return (self.last_ms - self.first_ms) / 1000
 
 
 @dataclass(frozen=True)
@@ -70,10 +88,11 @@ class Target:
     prefix: str
     rate: float | None = None
 
-
-def shadow_prefix(settings: Settings, replay_id: str) -> str:
-    """The prefix of a replay's topics and groups, below the live ones."""
-    return f"{settings.topic_prefix}{replay_id}."
+    def __post_init__(self) -> None:
+        if not ID.fullmatch(self.replay_id):
+            raise UsageError(
+                f"--replay-id {self.replay_id!r}: it names topics; at most 60 of A-Z a-z 0-9 . _ -"
+            )
 
 
 def replayed(read: Read, replay_id: str) -> tuple[bytes, list[tuple[str, bytes]]]:
@@ -101,50 +120,39 @@ class Replay:
         self._settings, self._selection = settings, selection
         self.scan = Scan(settings, selection.topic, selection.stretch)
 
-    def count(self, progress: Callable[[], object] = lambda: None) -> Counts:
+    def count(self, target: Target, progress: Callable[[], object] = lambda: None) -> Counts:
         """Look at everything, send nothing."""
-        return self._run(None, set(), lambda *_: None, progress)
+        return self._run(target, lambda *_: None, progress)
 
     def send(self, target: Target, progress: Callable[[], object] = lambda: None) -> Counts:
         """Send everything that is not there yet. Returns once the broker has confirmed it all."""
-        options = kafka.confluent_options(self._settings)
-        producer = Producer({**options, "enable.idempotence": True, "linger.ms": 20})
+        emitter, pace = Emitter(self._settings), Pace(target.rate)
         topic = target.prefix + self._selection.topic
-        failed: list[str] = []
 
         def deliver(read: Read, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-            _produce(producer, topic, read.key, value, headers, failed)
+            emitter.send(topic, read.key, value, headers)
+            pace.wait()
 
-        counts = self._run(target, self._there(target), deliver, progress)
-        if producer.flush(FLUSH_S) or failed:
-            problem = failed[0] if failed else "does not confirm"
-            raise DependencyAway("Kafka", f"{problem}; the same command again goes on from here")
+        counts = self._run(target, deliver, progress)
+        emitter.confirm()
         return counts
 
     def _there(self, target: Target) -> set[str]:
         """Sources of what an earlier, interrupted run has sent."""
         shadow = self._settings.model_copy(update={"topic_prefix": target.prefix})
-        scan = Scan(shadow, self._selection.topic, Stretch())
         try:
-            return {
-                read.header(SOURCE_HEADER)
-                for read in scan
-                if f'"replay_id":"{target.replay_id}"'.encode() in (read.value or b"")
-            }
-        finally:
-            scan.close()
+            sent = events_of(shadow, self._selection.topic, target.replay_id)
+            return {read.header(SOURCE_HEADER) for read, _ in sent}
+        except TopicMissing:
+            return set()  # a shadow that was never made
 
     def _run(
         self,
-        target: Target | None,
-        there: set[str],
+        target: Target,
         deliver: Callable[[Read, bytes, list[tuple[str, bytes]]], None],
         progress: Callable[[], object],
     ) -> Counts:
-        counts = Counts()
-        replay_id = target.replay_id if target else self._selection.replay_id
-        rate = target.rate if target else None
-        began = time.monotonic()
+        counts, there = Counts(), self._there(target)
         for read in self.scan:
             progress()
             if not self._wanted(read):
@@ -153,15 +161,12 @@ class Replay:
                 counts.already += 1
                 continue
             try:
-                value, headers = replayed(read, replay_id)
+                value, headers = replayed(read, target.replay_id)
             except EventUnreadable:
                 counts.unreadable += 1
                 continue
             deliver(read, value, headers)
-            counts.events += 1
-            counts.bytes += len(value)
-            if rate:
-                time.sleep(max(0.0, began + counts.events / rate - time.monotonic()))
+            counts.add(read, len(value))
         return counts
 
     def _wanted(self, read: Read) -> bool:
@@ -169,26 +174,3 @@ class Replay:
             return False  # itself a replay's event, on a live topic
         images = self._selection.images
         return not images or (read.key or b"").decode(errors="replace") in images
-
-
-def _produce(
-    producer: Producer,
-    topic: str,
-    key: bytes | None,
-    value: bytes,
-    headers: list[tuple[str, bytes]],
-    failed: list[str],
-) -> None:
-    def note(error: object, _: Message) -> None:
-        if error:
-            failed.append(str(error))
-
-    while True:
-        try:
-            producer.produce(topic, value, key, headers=headers, on_delivery=note)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.5)  # the client's own buffer is full: wait for confirmations
-        except KafkaException as error:
-            raise DependencyAway("Kafka", str(error.args[0])) from error

@@ -2,7 +2,7 @@
 
 In: a topic and where to begin and end (times, offsets). Out: its messages, partition by partition in
 order. The end is fixed at the start, so that a topic that grows is still finished. Raises
-``UsageError`` for a topic that is not there, ``DependencyAway`` when no broker answers.
+``TopicMissing`` for a topic that is not there, ``DependencyAway`` when no broker answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ AT_ONCE = 500
 _MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
+class TopicMissing(UsageError):
+    """The topic to be read is not there."""
+
+
 @dataclass(frozen=True)
 class Read:
     """A message as it lies in its topic; ``topic`` is without prefix, ``at_ms`` the broker's time."""
@@ -41,6 +45,12 @@ class Read:
     def place(self) -> str:
         """``topic:partition:offset``."""
         return f"{self.topic}:{self.partition}:{self.offset}"
+
+    def after(self, other: Read) -> bool:
+        """Whether it came later: by offset where that says it, else by the broker's time."""
+        if self.partition == other.partition:
+            return self.offset > other.offset
+        return self.at_ms > other.at_ms
 
     def header(self, name: str) -> str:
         """The text of a header; empty if there is none."""
@@ -131,7 +141,7 @@ class Scan:
         found = self._consumer.list_topics(self._name, timeout=TIMEOUT_S).topics[self._name]
         if found.error is not None or not found.partitions:
             self._consumer.close()
-            raise UsageError(f"there is no topic {self._name}; see 'telltale topics list'")
+            raise TopicMissing(f"there is no topic {self._name}; see 'telltale topics list'")
         since = self._at(stretch.since, list(found.partitions))
         until = self._at(stretch.until, list(found.partitions))
         bounds: dict[int, tuple[int, int]] = {}

@@ -1,7 +1,8 @@
 """Embeddings of regions: from the cache where it has them, else computed and cached.
 
-In: content hashes, regions and scales. Out: vectors (dim float32, length 1) by cache key. A cache
-that is away costs speed only; pixels that are gone raise ``EventFailed``.
+In: content hashes, regions and scales. Out: vectors (dim float32, length 1 to within the cache's
+precision) by cache key: the same whether the cache had them or not. A cache that is away costs
+speed only; pixels that are gone raise ``EventFailed``.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class RegionEmbedder:
         for start in range(0, len(missing), MOST_CROPS):
             chunk = missing[start : start + MOST_CROPS]
             crops = [self._crop(*places[k], pixels or {}) for k in chunk]
-            fresh.update(zip(chunk, self.encoder.encode_images(crops), strict=True))
+            vectors = self.encoder.encode_images(crops)
+            # as they will come back from the cache, or a verdict would depend on what was cached
+            rounded = vectors.astype(np.float16).astype(np.float32)
+            fresh.update(zip(chunk, rounded, strict=True))
         if fresh:
             self._cache.put_many(fresh)
         return {**found, **fresh}

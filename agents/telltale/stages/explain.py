@@ -1,8 +1,8 @@
 """explain: draw where the evidence of a verdict lies, and score the drawing.
 
 In: ``VerdictIssued``. Out: ``ExplanationReady`` (nothing for a rejected upload: there is nothing to
-draw). A map that does not rise over that of a neutral sentence is reported as uninformative, with
-its statistics and without a picture.
+draw; nor for a promoted verdict, whose explanation comes with it). A map that does not rise over
+that of a neutral sentence is reported as uninformative, with its statistics and without a picture.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from telltale.cues import LANGUAGES, Cue, sentences
 from telltale.drawing import heat_over, overview
 from telltale.errors import UsageError
 from telltale.events import (
+    PROMOTED,
     Claim,
     Event,
     Explanation,
@@ -69,7 +70,9 @@ class Explain:
     def prepare(self, item: Item[Event]) -> Pixels | None:
         """Read and decode, unless there is nothing to draw."""
         event = cast(VerdictIssued, item.event)
-        return None if event.image is None else self._reader.pixels(event.image.sha256)
+        if event.image is None or item.envelope.source == PROMOTED:
+            return None
+        return self._reader.pixels(event.image.sha256)
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """Picture by picture: gradients of one crop share nothing with the next."""

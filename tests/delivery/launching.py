@@ -12,8 +12,8 @@ from pathlib import Path
 from harness import HERE, Cluster, Worker
 
 # the machine may be busy with other tests: a worker then takes long to start
-START_S = 240.0
-SETTLE_S = 120.0
+START_S = 400.0
+SETTLE_S = 240.0
 TELLTALE = str(Path(sys.executable).with_name("telltale"))
 
 

@@ -164,7 +164,7 @@ class Supervisor:
         for name in ("kafka", "controller", "postgres", "valkey"):
             port = before.get(name, 0)
             while not port or port in ports.values() or not _free(port):
-                port = _any_port()
+                port = free_port()
             ports[name] = port
             if name in before and before[name] != port:
                 _say(f"port {before[name]} of {name} is taken by another program; {port} is used")
@@ -182,7 +182,7 @@ def _free(port: int) -> bool:
     return True
 
 
-def _any_port() -> int:
+def free_port() -> int:
     """A free port below the range from which the kernel takes ports for outgoing connections.
 
     Inside that range a client that knocks at a server which is down can be given the server's own

@@ -99,8 +99,8 @@ def _client(app: StageApp) -> Any:
 
 
 def _joined(app: StageApp) -> bool:
-    client = _client(app)
-    return client is not None and client._coordinator.generation > 0
+    coordinator = getattr(_client(app), "_coordinator", None)  # none while the client starts
+    return coordinator is not None and coordinator.generation > 0
 
 
 async def _bounds(app: StageApp) -> Bounds:

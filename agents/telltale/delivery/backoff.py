@@ -6,8 +6,9 @@ import random
 
 # a failing event holds up its partition while it is retried, so these are short
 EVENT_FIRST_S, EVENT_CAP_S = 0.05, 1.0
-# a server that restarts is back within seconds; one that is down is asked twice a minute
-AWAY_FIRST_S, AWAY_CAP_S = 0.2, 30.0
+# a server that restarts is back within seconds; one that is down is asked six times a minute, so that
+# work goes on within some ten seconds of its return
+AWAY_FIRST_S, AWAY_CAP_S = 0.2, 10.0
 
 
 def event_pause_s(failures: int) -> float:

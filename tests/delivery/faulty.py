@@ -1,20 +1,42 @@
-"""Stand-ins without models that are slow on purpose, and a worker of them: ``python -m faulty STAGE``.
+"""Stand-ins without models that are slow or crash on purpose, and a worker of them: ``python -m faulty STAGE``.
 
 The rows of the table of faults that are about delivery alone use these and the stages of ``toy``.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import toy
 
-from telltale.stages.contract import Batch
+from telltale.events import Event, ImageUploaded
+from telltale.stages.contract import Batch, Item, Outcome
+
+
+class Crashing(toy.Toy):
+    """An event that asks for it takes the process down: a real segmentation fault, or, every other
+    time, the signal with which the kernel ends a process that has used up the memory."""
+
+    def _one(self, item: Item[Event]) -> Outcome:
+        event = item.event
+        assert isinstance(event, ImageUploaded)
+        if event.context.get("do") == "crash":
+            deaths = Path(event.context["deaths"])
+            with deaths.open("a") as log:
+                log.write("x")
+            if deaths.stat().st_size % 2:
+                ctypes.string_at(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._one(item)
+
 
 STAGES = {
+    "crashing": lambda: Crashing("crashing", Batch(8, 0.02)),
     # longer than the tests let a worker be silent or hold up a rebalance
     "sluggish": lambda: toy.Toy("sluggish", Batch(2, 0.0), delay_s=4.0),
 }

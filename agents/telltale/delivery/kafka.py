@@ -1,8 +1,8 @@
 """How Kafka is reached and how topics and groups are named on it.
 
 In: ``Settings``. Out: names with the prefix, and the security options in the words of the three
-clients used (Faust, aiokafka, confluent). Raises ``UsageError`` when no broker is named or a file
-for TLS cannot be read.
+clients used (Faust, aiokafka, confluent). Raises ``UsageError`` when no broker is named, a user or
+password is missing, or a file for TLS cannot be read.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def faust_credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCr
     context = ssl_context(settings)
     if settings.kafka_security.startswith("SASL"):
         return faust.SASLCredentials(
-            username=settings.kafka_username,
+            username=_user(settings),
             password=_password(settings),
             mechanism=settings.kafka_sasl_mechanism,
             ssl_context=context,
@@ -81,7 +81,7 @@ def aiokafka_options(settings: Settings) -> dict[str, Any]:
     if settings.kafka_security.startswith("SASL"):
         options |= {
             "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_username": _user(settings),
             "sasl_plain_password": _password(settings),
         }
     return options
@@ -103,11 +103,26 @@ def confluent_options(settings: Settings) -> dict[str, Any]:
     if settings.kafka_security.startswith("SASL"):
         options |= {
             "sasl.mechanism": settings.kafka_sasl_mechanism,
-            "sasl.username": settings.kafka_username,
+            "sasl.username": _user(settings),
             "sasl.password": _password(settings),
         }
     return options
 
 
-def _password(settings: Settings) -> str | None:
-    return settings.kafka_password.get_secret_value() if settings.kafka_password else None
+def _user(settings: Settings) -> str:
+    return _given(settings, "TELLTALE_KAFKA_USERNAME", settings.kafka_username)
+
+
+def _password(settings: Settings) -> str:
+    secret = settings.kafka_password
+    return _given(
+        settings, "TELLTALE_KAFKA_PASSWORD", secret.get_secret_value() if secret else None
+    )
+
+
+def _given(settings: Settings, variable: str, value: str | None) -> str:
+    if not value:
+        raise UsageError(
+            f"{variable} must be set: TELLTALE_KAFKA_SECURITY is {settings.kafka_security}"
+        )
+    return value

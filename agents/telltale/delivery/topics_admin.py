@@ -1,7 +1,7 @@
 """Topics on the cluster: made, listed, and looked for at the start of a worker.
 
 In: ``Settings``. Out: what was made and what is there. Raises ``DependencyAway`` when no broker
-answers, ``UsageError`` naming the topics that are missing.
+answers, ``UsageError`` naming the topics that are missing, or the setting for which a broker refuses us.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from telltale.delivery import kafka
 from telltale.delivery.deadletter import HEADROOM_BYTES
+from telltale.delivery.refusals import refusal
 from telltale.errors import DependencyAway, UsageError
 from telltale.settings import Settings
 from telltale.topics import DEAD_TOPICS, TOPICS, Topic
@@ -51,12 +52,15 @@ class TopicState:
 
 @asynccontextmanager
 async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A connected admin client. Raises ``DependencyAway`` when no broker answers."""
+    """A connected admin client. Raises ``DependencyAway`` when no broker answers, ``UsageError`` when
+    one refuses us."""
     client = AIOKafkaAdminClient(**kafka.aiokafka_options(settings), request_timeout_ms=20_000)
     try:
         await client.start()
         yield client
     except KafkaError as error:
+        if (refused := await refusal(settings)) is not None:
+            raise refused from error
         raise DependencyAway(f"Kafka at {kafka.bootstrap(settings)}", str(error)) from error
     finally:
         await client.close()
@@ -103,6 +107,9 @@ def _new(settings: Settings, topic: Topic) -> NewTopic:
             "retention.ms": str(topic.retention_ms),
             "cleanup.policy": topic.cleanup,
             "max.message.bytes": str(limit),
+            # a broker refuses what a client with a fast clock dates an hour ahead, and soon deletes
+            # what one with a slow clock dates back: its own clock counts
+            "message.timestamp.type": "LogAppendTime",
         },
     )
 

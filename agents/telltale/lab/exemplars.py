@@ -8,7 +8,7 @@ strength. Raises ``LookupError`` for a folder without usable photographs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,18 @@ PHOTOGRAPHS = 48
 """At most so many are held in memory."""
 
 
-def make(encoder: Encoder, faces: Path, out: Path, seed: int = 1, each: int = EACH) -> Exemplars:
+def make(
+    encoder: Encoder,
+    faces: Path,
+    out: Path,
+    seed: int = 1,
+    each: int = EACH,
+    kinds: Sequence[str] = tuple(EDITS),
+) -> Exemplars:
     """Plant ``each`` edits of every kind and strength, embed their regions, write ``out``."""
     photos = photographs(faces, measuring=False, limit=PHOTOGRAPHS)
     drawn: list[Pair] = []
-    for k, kind in enumerate(track(list(EDITS), "exemplars", console=Console(stderr=True))):
+    for k, kind in enumerate(track(kinds, "exemplars", console=Console(stderr=True))):
         rng = np.random.default_rng([seed, k])
         for n in range(each * len(STRENGTHS)):
             try:

@@ -23,7 +23,6 @@ from telltale.settings import load_settings
 
 if TYPE_CHECKING:
     from telltale.lab.chaos_ground import Ground, Kind
-    from telltale.lab.ledger import Audit
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 STAGES = click.Choice(("standin", "real"))
@@ -119,7 +118,7 @@ def chaos(
         click.echo(json.dumps({"stages": _what(stages), **outcome.public()}))
     else:
         show_chaos(outcome, _what(stages))
-    return _tidy(place, outcome.audit)
+    return _tidy(place, outcome.clean)
 
 
 @click.command()
@@ -161,7 +160,7 @@ def soak(
         click.echo(json.dumps({"stages": _what(stages), **soaked.public()}))
     else:
         show_soak(soaked, _what(stages))
-    return _tidy(place, soaked.audit)
+    return _tidy(place, soaked.audit.clean)
 
 
 def _what(stages: Kind) -> str:
@@ -184,9 +183,9 @@ def _ground(stages: Kind, partitions: int) -> Iterator[Ground]:
         yield made
 
 
-def _tidy(place: Ground, audit: Audit) -> int:
+def _tidy(place: Ground, clean: bool) -> int:
     """The exit status; the logs stay where there is something to look for in them."""
-    if audit.clean:
+    if clean:
         shutil.rmtree(place.folder, ignore_errors=True)
         return 0
     click.echo(f"logs of workers and servers: {place.folder}", err=True)
@@ -201,8 +200,13 @@ def _progress(total: int, faults: int) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True)) as shown:
         bars = [shown.add_task(name, total=total) for name in ("sent", "answered")]
         struck = shown.add_task("faults", total=faults, visible=faults > 0)
+        told = 0
 
         def update(sent: int, answered: int, hurt: int) -> None:
+            nonlocal told
+            if hurt > told and not shown.console.is_terminal:  # where bars cannot move
+                told = hurt
+                shown.console.print(f"fault {hurt} of {faults}; {sent} sent, {answered} answered")
             for task, done in zip((*bars, struck), (sent, answered, hurt), strict=True):
                 shown.update(task, completed=done)
 

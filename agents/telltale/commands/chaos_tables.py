@@ -36,6 +36,8 @@ def _account(found: dict[str, int], title: str) -> Table:
 
 def show_chaos(outcome: Outcome, what: str) -> None:
     """The account, and how long each kind of fault was felt."""
+    from telltale.lab.chaos import summary
+
     screen = Console(highlight=False)
     screen.print(_account(outcome.audit.public(), what))
     for name, count in outcome.rows.items():
@@ -45,12 +47,11 @@ def show_chaos(outcome: Outcome, what: str) -> None:
         title="until every partition answers again what was sent after the fault",
     )  # fmt: skip
     for kind in sorted({f.kind for f in outcome.faults}):
-        found = outcome.recovery_s(kind)
-        finite = [s for s in found if s != float("inf")]
-        row = [f"{sorted(finite)[len(finite) // 2]:.1f}", f"{max(finite):.1f}"] if finite else ["–", "–"]  # fmt: skip
+        found = summary(outcome.recovery_s(kind))
+        row = ["–" if found[n] is None else f"{found[n]:.1f}" for n in ("median", "max")]
         aim = f"at most {AIM_S[kind]:g}" if kind in AIM_S else "–"
         times = sum(f.kind == kind for f in outcome.faults)
-        table.add_row(kind, str(times), *row, aim, str(len(found) - len(finite)))
+        table.add_row(kind, str(times), *row, aim, str(found["never"]))
     screen.print(table)
     _show_exits(screen, outcome.unasked)
 

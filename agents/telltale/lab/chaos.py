@@ -57,6 +57,12 @@ class Outcome:
     seconds: float
     rows: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def clean(self) -> bool:
+        """Whether the account is, and every upload has its one row where rows were counted."""
+        wrong = [n for name, n in self.rows.items() if name.endswith(("missing", "too_many"))]
+        return self.audit.clean and not any(wrong)
+
     def recovery_s(self, kind: str | None = None) -> list[float]:
         """Recovery of each fault (of a kind) that had uploads after it."""
         return [
@@ -85,12 +91,13 @@ class Outcome:
 
 
 def summary(found: list[float]) -> dict[str, float | int | None]:
-    """Median, maximum and count; None where a partition never answered, or nothing was measured."""
-    middle, most = (median(found), max(found)) if found else (np.inf, np.inf)
+    """Median and maximum of those that recovered, how many there were, and how many never did."""
+    finite = [s for s in found if s != float("inf")]
     return {
-        "median": round(middle, 3) if np.isfinite(middle) else None,
-        "max": round(most, 3) if np.isfinite(most) else None,
-        "count": len(found),
+        "median": round(median(finite), 3) if finite else None,
+        "max": round(max(finite), 3) if finite else None,
+        "count": len(finite),
+        "never": len(found) - len(finite),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -85,6 +86,19 @@ def test_redriving_says_what_it_would_do_and_does_it_when_told(sent, telltale, c
     assert [r.content for r in again] == [sent["fails-1"].content] * 2
     assert "fails-1" not in listed(telltale)
     assert listed(telltale, "--handled")["fails-1"]["handled"] == "redriven"
+
+
+def test_several_are_redriven_at_a_rate_and_the_dry_run_says_how_long_it_takes(
+    sent, telltale, cluster
+) -> None:
+    letters = listed(telltale, "--handled")
+    ids = [letters["fails-1"]["id"], letters["fails-2"]["id"]]
+    assert "2 in all in about 1 s" in telltale("redrive", *ids, "--rate", "2")
+    before, began = cluster.end("images.uploaded"), time.monotonic()
+    assert "2 redriven" in telltale("redrive", *ids, "--rate", "2", "--yes")
+    assert time.monotonic() - began >= 1
+    assert cluster.end("images.uploaded") == before + 2
+    assert set(listed(telltale)) <= {"garbage"}
 
 
 def test_dropped_letters_are_no_longer_listed(sent, telltale, cluster) -> None:

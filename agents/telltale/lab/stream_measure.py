@@ -114,13 +114,17 @@ def _models(
         bare.ask(str(folder / "warm"))
         for driven in both:
             driven.seconds(files)
+        say("all warm")
         runs: dict[str, list[float]] = defaultdict(list)
         for run in range(plan.runs):
-            files = pictures(photographs, plan.pictures, folder / f"run-{run}", f"run-{run}")
-            took = bare.ask(str(folder / f"run-{run}"))
+            pictures(photographs, plan.pictures, folder / f"bare-{run}", f"bare-{run}")
+            took = bare.ask(str(folder / f"bare-{run}"))
             runs["bare"].append(plan.pictures / took["bare_s"])
             runs["stages"].append(plan.pictures / took["stages_s"])
             for name, driven in zip(("stream", "naive"), both, strict=True):
+                # bytes that nobody has seen: what one has cached must not help the next
+                mark = f"{name}-{run}"
+                files = pictures(photographs, plan.pictures, folder / mark, mark)
                 runs[name].append(plan.pictures / driven.seconds(files))
             say(
                 f"run {run + 1}: " + ", ".join(f"{k} {v[-1]:.3f} images/s" for k, v in runs.items())

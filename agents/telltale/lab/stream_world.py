@@ -26,7 +26,7 @@ from telltale.errors import TelltaleError, UsageError
 from telltale.settings import Settings
 from telltale.topics import DEAD_TOPICS, TOPICS
 
-READY_S = 300.0  # weights load slowly on busy cores
+READY_S = 1200.0  # weights load slowly on busy cores
 STOP_S = 60.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

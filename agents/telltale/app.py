@@ -133,6 +133,11 @@ class Wiring:
     @cached_property
     def judge(self) -> Judge:
         """The multimodal model, in process or at an endpoint."""
+        if self.given.profile == "standard" and self.given.judge_endpoint:
+            # torch and transformers take long to load, and nobody would use them
+            from telltale.models.lmm_endpoint import EndpointJudge
+
+            return EndpointJudge.of(self.given)
         from telltale.models.lmm import load_judge
 
         return load_judge(self.given)

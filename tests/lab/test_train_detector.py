@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from telltale.lab import landmarks
+from telltale.lab import landmarks, measure_detector
 from telltale.lab.composites import CLASSES, compose
 from telltale.lab.cutouts import Layer, backgrounds, held_out, layers
 from telltale.lab.precision import average_precision, compared, intervals
@@ -139,3 +139,28 @@ def test_average_precision_counts_what_is_found_twice_or_wrongly_against_it():
     table = intervals([compared(labels, right)] * 3, draws=5, seed=0)
     assert table["face"]["low"] == 1.0
     assert set(table) == {*CLASSES, "mean"}
+
+
+def test_misses_are_told_by_group_with_an_interval_only_where_there_are_several(faces, monkeypatch):
+    kept = [p for p in PEOPLE if held_out(p)]
+    rows = "".join(f"{p},30,female,{'ab'[n == 0]}\n" for n, p in enumerate(kept))
+    (faces / "people.csv").write_text("face_id,face_age,face_gender,face_eth\n" + rows)
+
+    class Blind:
+        """Finds nothing."""
+
+        def __init__(self, weights):
+            pass
+
+        def detect(self, pictures):
+            return [[] for _ in pictures]
+
+    monkeypatch.setattr(measure_detector, "YoloDetector", Blind)
+    table = measure_detector.misses_by_group(faces)
+    assert table["everyone"]["people"] == len(kept) > 1
+    assert table["female"]["faces"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert table["b"] == {
+        "people": 1,
+        "faces": {"value": 1.0, "low": None, "high": None},
+        "parts": {"value": 1.0, "low": None, "high": None},
+    }

@@ -22,9 +22,7 @@ SHOWN = 20  # rows of a list; --json has all
 def tables(found: Comparison) -> None:
     """Print what changes, the whole before its parts."""
     out = Console(highlight=False)
-    out.print(
-        f"replay {found.replay_id}: {len(found.pairs)} images compared, {len(found.flips)} verdicts flip"
-    )
+    out.print(f"replay {found.replay_id}: {len(found.flips)} of {len(found.pairs)} verdicts flip")
     for images, what in (
         (found.only_old, "answered live, but not by the replay (yet)"),
         (found.only_new, "answered by the replay, but not live"),

@@ -1,8 +1,8 @@
 """One Faust app a stage, with the settings under which nothing is lost.
 
 In: a stage, ``Settings``, and what the process shares (metrics, tracing). Out: ``StageApp``, whose
-agent takes raw bytes and hands them to a ``Lane``. Everything Faust-specific that delivery relies
-on is in this file, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
+consumer hands raw bytes to a ``Lane``. Everything Faust-specific that delivery relies on is in this
+file, ``polling.py``, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
 pinned. Raises ``UsageError`` when no broker is named.
 """
 
@@ -26,6 +26,7 @@ from telltale.delivery.hold import Hold
 from telltale.delivery.lane import Lane, Prepare, ahead
 from telltale.delivery.marks import Marks
 from telltale.delivery.metrics import Metrics
+from telltale.delivery.polling import Consumer
 from telltale.delivery.sending import Sender
 from telltale.delivery.settle import Settle
 from telltale.delivery.state import State
@@ -50,19 +51,8 @@ class _Producer(driver.Producer):  # type: ignore[misc]
         return {"acks": "all", "enable_idempotence": True}
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
-    """Waits for room instead of giving up a full partition.
-
-    As it comes, a partition with a full buffer is no longer fetched, and when all are full the
-    fetcher sleeps for a second: with buffers as small as a slow stage needs, most of the time.
-    """
-
-    def on_buffer_full(self, tp: Any) -> None:
-        """Keep fetching; the put that follows waits until there is room."""
-
-
 class _Transport(driver.Transport):  # type: ignore[misc]
-    Consumer = _Consumer
+    Consumer = Consumer
     Producer = _Producer
 
 
@@ -182,8 +172,9 @@ def _agent(
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(app.lane.work())
                 tasks.create_task(app.lane.settle())
-                async for event in stream.noack().events():
-                    await app.lane.take(event.message)
+                async for _ in stream.noack():
+                    # the stream is there to subscribe; its messages go to the lane directly
+                    raise AssertionError("a message came by the stream")
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:

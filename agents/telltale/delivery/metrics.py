@@ -7,7 +7,7 @@ with a registry of its own, so that nothing is registered on import.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -70,11 +70,15 @@ _HISTOGRAMS: dict[HistogramName, tuple[str, tuple[str, ...], tuple[float, ...]]]
 }  # fmt: skip
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
 class Metrics:
     """The counters, gauges and histograms of one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[str, tuple[str, ...]], Counter | Gauge | Histogram] = {}
         self.registry.register(_Tallied())
         self._counters = {
             name: Counter(name, text, labels, registry=self.registry)
@@ -91,15 +95,22 @@ class Metrics:
 
     def count(self, name: CounterName, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
-        self._counters[name].labels(*labels).inc(by)
+        self._child(self._counters[name], name, labels).inc(by)
 
     def set(self, name: GaugeName, value: float, *labels: str) -> None:
         """Set a gauge."""
-        self._gauges[name].labels(*labels).set(value)
+        self._child(self._gauges[name], name, labels).set(value)
 
     def observe(self, name: HistogramName, value: float, *labels: str) -> None:
         """Add an observation to a histogram."""
-        self._histograms[name].labels(*labels).observe(value)
+        self._child(self._histograms[name], name, labels).observe(value)
+
+    def _child(self, metric: M, name: MetricName, labels: tuple[str, ...]) -> M:
+        """The metric with its labels, found once: the client's own look-up costs more than adding."""
+        child = self._children.get((name, labels))
+        if child is None:
+            child = self._children[name, labels] = metric.labels(*labels)
+        return cast(M, child)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

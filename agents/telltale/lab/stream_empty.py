@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from pydantic import BaseModel
+
 from telltale.events import (
     CuesRetrieved,
     Detection,
@@ -32,6 +34,7 @@ from telltale.events import (
     read_value,
 )
 from telltale.settings import Settings
+from telltale.stages.carrying import carried
 from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
 from telltale.stages.intake import FETCHES
 from telltale.stages.record import Record
@@ -140,5 +143,5 @@ def empty_stages(settings: Settings, put: Sections = EMPTY) -> list[Stage]:
     ]
 
 
-def _adds(kind: type[Event], **section: object) -> Callable[[Item[Event]], tuple[Event, ...]]:
-    return lambda item: (kind(**item.event.model_dump(), **section),)
+def _adds(kind: type[Event], **section: BaseModel) -> Callable[[Item[Event]], tuple[Event, ...]]:
+    return lambda item: (carried(kind, item.event, **section),)

@@ -14,6 +14,7 @@ from telltale.events import Detection, Event, ImageAdmitted, Region, RegionsDete
 from telltale.models import Detector, Found
 from telltale.policy import PolicyFile
 from telltale.regions import Pixels, regions_of
+from telltale.stages.carrying import carried
 from telltale.stages.contract import Answered, Batch, Item, Outcome
 from telltale.stages.embedding import RegionEmbedder
 from telltale.stages.reading import PictureReader
@@ -95,4 +96,4 @@ class Detect:
             regions=regions, faces_found=faces,
             detector=self._detector.revision, encoder=self._embedder.encoder.revision,
         )  # fmt: skip
-        return RegionsDetected(**event.model_dump(), detection=detection)
+        return carried(RegionsDetected, event, detection=detection)

@@ -13,6 +13,7 @@ from telltale.cues import Cue
 from telltale.events import Claim, CuesRetrieved, Event, Judgment, JudgmentMade, Region
 from telltale.models import Judge, Question
 from telltale.regions import Pixels, crop
+from telltale.stages.carrying import carried
 from telltale.stages.contract import Answered, Batch, Item, Outcome
 from telltale.stages.reading import PictureReader
 
@@ -56,7 +57,7 @@ class JudgeStage:
         )
         return [
             Answered((
-                JudgmentMade(**cast(CuesRetrieved, i.event).model_dump(), judgment=by_item.get(id(i), nothing)),
+                carried(JudgmentMade, i.event, judgment=by_item.get(id(i), nothing)),
             ))
             for i in items
         ]  # fmt: skip

@@ -15,6 +15,7 @@ from telltale.cues import SIDES, Cue, Side
 from telltale.events import Candidate, CuesRetrieved, Event, Region, RegionsDetected, Retrieval
 from telltale.policy import PolicyFile
 from telltale.regions import CUE_REGIONS, CueRegion, RegionType, regions_for
+from telltale.stages.carrying import carried
 from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stores.cues import Match, Wanted
@@ -90,8 +91,8 @@ class Retrieve(Stage):
             )
             for m in chosen
         )  # fmt: skip
-        return CuesRetrieved(
-            **event.model_dump(), retrieval=Retrieval(candidates=candidates, corpus=revision)
+        return carried(
+            CuesRetrieved, event, retrieval=Retrieval(candidates=candidates, corpus=revision)
         )
 
     def _mean(self, sha256: str, region: Region, vectors: Mapping[str, Vector]) -> Vector:

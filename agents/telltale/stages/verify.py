@@ -27,6 +27,7 @@ from telltale.events import (
 from telltale.models import Judge
 from telltale.policy import Policy, PolicyFile
 from telltale.regions import Pixels
+from telltale.stages.carrying import carried
 from telltale.stages.claims import ClaimChecker, Stated
 from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome
 from telltale.stages.embedding import RegionEmbedder, Vector
@@ -85,7 +86,7 @@ class Verify:
             verdict = self.verdict(event, vectors, pixels)
         except (EventFailed, KeyError, ValueError) as error:
             return Failed(error)
-        return Answered((VerdictIssued(**event.model_dump(), verdict=verdict),))
+        return Answered((carried(VerdictIssued, event, verdict=verdict),))
 
     def verdict(
         self, event: JudgmentMade, vectors: Mapping[str, Vector], pixels: Pixels

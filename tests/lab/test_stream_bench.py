@@ -119,6 +119,7 @@ def test_one_run_prints_every_ratio_with_its_runs_and_leaves_nothing_behind(
     assert 0 < figures["added_latency_ms"]["p50"] <= figures["added_latency_ms"]["p99"]
     assert [len(run["all"]) for run in figures["runs"]["added_latency_ms"]] == [4, 4]
     assert figures["message_bytes"]["verdicts.issued"] > figures["message_bytes"]["images.uploaded"]
+    assert figures["stored"]["row_bytes"]["verdicts"] > 0
     assert (tmp_path / "out" / "stream.png").stat().st_size > 10_000
     assert not [t for t in topics_of(stack) if "bench-" in t]
 

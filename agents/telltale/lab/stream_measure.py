@@ -26,6 +26,7 @@ from PIL import Image
 from telltale import topics
 from telltale.app import Wiring
 from telltale.events import ImageUploaded
+from telltale.lab.stream_stored import stored
 from telltale.lab.stream_traffic import (
     WHEN,
     Arrivals,
@@ -135,6 +136,7 @@ def _models(
         figures["added_latency_with_models_ms"] = percentiles(added)
         figures["runs"]["added_latency_with_models_ms"] = [round(ms, 2) for ms in added]
         figures["message_bytes"] = message_bytes(world.settings, [t.name for t in topics.TOPICS])
+        figures["stored"] = stored(settings)
         for name, topic in (("verdict", topics.ISSUED), ("explanation", topics.EXPLAINED)):
             (folder / f"{name}.json").write_bytes(sample(world.settings, topic.name) or b"")
 

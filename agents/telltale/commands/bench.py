@@ -8,6 +8,8 @@ which are gone afterwards.
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -91,6 +93,8 @@ def stream(
     say = Console(stderr=True, highlight=False).print
     settings = load_settings()
     photographs = _photographs(images) if pictures else []
+    # a plain SIGTERM would leave the workers running
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as undo:
         _servers(undo, settings)
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="telltale-bench-")))

@@ -52,12 +52,15 @@ class Order:
 def train(part: str, order: Order) -> Path:
     """Train ``detector``, ``encoder`` or ``judge``; the path of its weights. See the module."""
     _claim(part, order)
+    begun = any(order.out.glob("checkpoint.*"))
     try:
         weights = TRAININGS[part](order)
     except LookupError as error:
+        if isinstance(error, KeyError | IndexError):
+            raise  # a fault of ours, not of the photographs
         raise UsageError(f"--faces {order.faces}: {error}") from error
     except (ValueError, RuntimeError) as error:
-        if not any(order.out.glob("checkpoint.*")):
+        if not begun:
             raise
         raise UsageError(
             f"--out {order.out} cannot go on from its checkpoint ({_first_line(error)}); "

@@ -189,7 +189,7 @@ def worked_s(times: Path, image_id: str) -> float:
 
 
 def _plumbing(settings: Settings, plan: Plan, folder: Path, say: Say, figures: Figures) -> None:
-    empty = _flood(settings, "empty", plan, folder)
+    empty = _flood(settings, "empty", plan, folder, say)
     figures["plumbing_events_per_s"] = round(statistics.median(empty["events_per_s"]), 1)
     figures["plumbing_cpu_us_per_event_per_stage"] = round(statistics.median(empty["cpu_us"]), 1)
     figures["runs"]["plumbing_events_per_s"] = [round(r, 1) for r in empty["events_per_s"]]
@@ -204,7 +204,7 @@ def _plumbing(settings: Settings, plan: Plan, folder: Path, say: Say, figures: F
         for r, low in zip(by_run, empty["low"], strict=True)
     ]
     if plan.pictures:
-        filled = _flood(settings, str(folder), plan, folder)
+        filled = _flood(settings, str(folder), plan, folder, say)
         figures["plumbing_filled_events_per_s"] = round(
             statistics.median(filled["events_per_s"]), 1
         )
@@ -216,7 +216,9 @@ def _plumbing(settings: Settings, plan: Plan, folder: Path, say: Say, figures: F
     figures["runs"]["plumbing_naive_events_per_s"] = [round(r, 1) for r in naive]
 
 
-def _flood(settings: Settings, stages: str, plan: Plan, folder: Path) -> dict[str, list[Any]]:
+def _flood(
+    settings: Settings, stages: str, plan: Plan, folder: Path, say: Say
+) -> dict[str, list[Any]]:
     """Events a second through workers of empty stages, their processor time, and latency when idle."""
     found: dict[str, list[Any]] = defaultdict(list)
     with ExitStack() as undo:
@@ -235,6 +237,10 @@ def _flood(settings: Settings, stages: str, plan: Plan, folder: Path) -> dict[st
             cpu_s = sum(child.cpu_s() for child in children) - before
             found["events_per_s"].append(plan.events / seconds)
             found["cpu_us"].append(cpu_s / plan.events / HANDLED * 1e6)
+            say(
+                f"{'empty' if stages == 'empty' else 'filled'} stages, run {run + 1}:"
+                f" {plan.events / seconds:.0f} events/s, {found['cpu_us'][-1]:.0f} µs of processor an event a stage"
+            )
             found["low"].append(_one_by_one(uploads, out, f"low-{run}", plan.low))
     return found
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from telltale import topics
 from telltale.delivery.kafka import confluent_options, topic_name
@@ -148,9 +148,19 @@ def _all(settings: Settings, name: str) -> list[Any]:
 def _ends(consumer: Consumer, names: Sequence[str]) -> list[TopicPartition]:
     listed = consumer.list_topics(timeout=ANSWER_S).topics
     return [
-        TopicPartition(
-            name, p, consumer.get_watermark_offsets(TopicPartition(name, p), timeout=ANSWER_S)[1]
-        )
+        TopicPartition(name, p, _end(consumer, TopicPartition(name, p)))
         for name in names
         for p in listed[name].partitions
     ]
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    """The partition's next offset. Asked again while a new partition finds its leader."""
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=ANSWER_S)[1])
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise DependencyAway("kafka", f"{partition.topic}: {error}") from error
+            time.sleep(0.1)

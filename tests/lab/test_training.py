@@ -1,0 +1,74 @@
+"""Each mini model trains from one command: it goes on, draws its curve, ships, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from telltale.commands.lab import lab
+from telltale.errors import UsageError
+from telltale.lab import train_judge, training
+from telltale.models import files
+
+SMALL = {
+    "detector": {"batch": 2},
+    "encoder": {"shards": 1, "twins": 28},
+    "judge": {"shards": 1, "most_crops": 0},
+}
+
+
+@pytest.mark.parametrize("part", training.TRAININGS)
+def test_training_goes_on_to_more_steps_draws_its_curve_and_ships(
+    part, faces, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train_judge, "TOKENS_PER_STEP", 300)
+    monkeypatch.setattr(train_judge, "SAVE_EVERY", 1)
+    torch.set_num_threads(1)
+    # a detector's schedule follows the steps it was begun for; run again, it has nothing to do
+    for steps in (2, 2) if part == "detector" else (1, 2):
+        order = training.Order(faces, tmp_path, 1, 20.0, steps, SMALL[part])
+        weights = training.train(part, order)
+    done = json.loads((tmp_path / training.TRAINING).read_text())
+    assert done == {"part": part, "seed": 1}
+    assert any(tmp_path.glob("checkpoint.*"))
+    monkeypatch.setattr(files, "mini_folder", lambda: tmp_path / "package")
+    if part != "detector":
+        module = __import__(f"telltale.lab.train_{part}", fromlist=["mini_folder"])
+        monkeypatch.setattr(module, "mini_folder", lambda: tmp_path / "package")
+    training.ship(part, weights)
+    shipped = {p.name for p in (tmp_path / "package").rglob("*.safetensors")}
+    assert shipped == {"model.safetensors" if part == "judge" else f"{part}.safetensors"}
+    if part == "detector":  # the others write a line to their curve every so many steps
+        assert Image.open(tmp_path / "curve.png").size[0] > 300
+
+
+def test_a_folder_of_another_training_is_not_gone_on_with(faces, tmp_path):
+    (tmp_path / training.TRAINING).write_text('{"part": "encoder", "seed": 1}')
+    for part, seed in (("judge", 1), ("encoder", 2)):
+        with pytest.raises(UsageError, match=r"training of the encoder from seed 1"):
+            training.train(part, training.Order(faces, tmp_path, seed, 1.0, 1))
+
+
+def test_a_detector_begun_for_other_steps_is_not_gone_on_with(faces, tmp_path):
+    order = training.Order(faces, tmp_path, 1, 20.0, 2, SMALL["detector"])
+    training.train("detector", order)
+    more = training.Order(faces, tmp_path, 1, 20.0, 3, SMALL["detector"])
+    with pytest.raises(UsageError, match="another training"):
+        training.train("detector", more)
+
+
+@pytest.mark.parametrize("part", training.TRAININGS)
+def test_a_folder_without_photographs_is_named(part, tmp_path):
+    (tmp_path / "empty").mkdir()
+    command = ["train", part, "--faces", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(lab, [*command, "--steps", "1"])
+    assert isinstance(done.exception, UsageError)
+    assert str(tmp_path / "empty") in str(done.exception)
+    shutil.rmtree(tmp_path / "out")
+    done = CliRunner().invoke(lab, ["train", part, "--faces", "/no/such", "--out", str(tmp_path)])
+    assert "/no/such" in str(done.exception)

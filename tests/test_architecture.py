@@ -23,6 +23,7 @@ GROUND = {
     "fetching",
     "drawing",
     "settings",
+    "tally",
 }
 ALLOWED = {
     "policy": GROUND,

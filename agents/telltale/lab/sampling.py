@@ -7,7 +7,7 @@ Raises ``UsageError`` where a split is empty.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 
@@ -34,25 +34,33 @@ def drawn(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sample]:
     units: dict[str, Unit] = defaultdict(list)
     for sample in samples:
         units[sample.pair or sample.name].append(sample)
-    rng = np.random.default_rng(seed)
+    keys = (_label, _kind, _person, _strength)
     taken: set[str] = set()
-    for unit in _spread(list(units.values()), (_label, _kind, _strength, _person), rng):
+    for unit in _spread(list(units.values()), keys, np.random.default_rng(seed), Counter()):
         if len(taken) + len(unit) <= limit:
             taken |= {s.name for s in unit}
     return [s for s in samples if s.name in taken]
 
 
 def _spread(
-    units: list[Unit], keys: Sequence[Callable[[Unit], str]], rng: np.random.Generator
+    units: list[Unit],
+    keys: Sequence[Callable[[Unit], str]],
+    rng: np.random.Generator,
+    led: Counter[str],
 ) -> list[Unit]:
-    """In an order in which every beginning is spread over the keys, the first key foremost."""
+    """In an order in which every beginning is spread over the keys, the first key foremost.
+
+    ``led`` counts what came first so far, so that another person leads the next edit's turn.
+    """
     if not keys:
         return [units[int(n)] for n in rng.permutation(len(units))]
     groups: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         groups[keys[0](unit)].append(unit)
     names = sorted(groups)
-    turns = [_spread(groups[names[int(n)]], keys[1:], rng) for n in rng.permutation(len(names))]
+    order = sorted((names[int(n)] for n in rng.permutation(len(names))), key=lambda n: led[n])
+    led[order[0]] += 1
+    turns = [_spread(groups[name], keys[1:], rng, led) for name in order]
     return [u for u in chain.from_iterable(zip_longest(*turns)) if u is not None]
 
 

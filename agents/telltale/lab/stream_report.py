@@ -88,6 +88,8 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 
 def _bars(axes: Any, runs: dict[str, list[float]], title: str) -> None:
+    if not runs:
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
     for place, (name, values) in enumerate(runs.items()):
         axes.bar(place, sorted(values)[len(values) // 2], color="lightsteelblue")
         axes.plot([place] * len(values), values, "k.")

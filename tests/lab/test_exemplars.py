@@ -22,7 +22,7 @@ from telltale.stores.cues import CueStore
 from telltale.stores.exemplars import load
 from telltale.stores.migrate import migrate
 
-KINDS = ("mouth_blur", "waxy_skin", "iris_warp", "pasted_nose")  # the last needs a second person
+KINDS = ("mouth_blur", "waxy_skin", "lattice", "pasted_nose")  # the last needs a second person
 DETECTED = next(e for e in events() if isinstance(e, RegionsDetected))
 
 

@@ -1,8 +1,8 @@
 """One Faust app a stage, with the settings under which nothing is lost.
 
 In: a stage, ``Settings``, and what the process shares (metrics, tracing). Out: ``StageApp``, whose
-consumer hands raw bytes to a ``Lane``. Everything Faust-specific that delivery relies on is in this
-file, ``polling.py``, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
+agent takes raw bytes and hands them to a ``Lane``. Everything Faust-specific that delivery relies
+on is in this file, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
 pinned. Raises ``UsageError`` when no broker is named.
 """
 
@@ -26,7 +26,6 @@ from telltale.delivery.hold import Hold
 from telltale.delivery.lane import Lane, Prepare, ahead
 from telltale.delivery.marks import Marks
 from telltale.delivery.metrics import Metrics
-from telltale.delivery.polling import Consumer
 from telltale.delivery.sending import Sender
 from telltale.delivery.settle import Settle
 from telltale.delivery.state import State
@@ -51,8 +50,29 @@ class _Producer(driver.Producer):  # type: ignore[misc]
         return {"acks": "all", "enable_idempotence": True}
 
 
+class _Consumer(driver.Consumer):  # type: ignore[misc]
+    """Waits for room instead of giving up a full partition; commits all before partitions go.
+
+    As it comes, a partition with a full buffer is no longer fetched, and when all are full the
+    fetcher sleeps for a second: with buffers as small as a slow stage needs, most of the time.
+    """
+
+    def on_buffer_full(self, tp: Any) -> None:
+        """Keep fetching; the put that follows waits until there is room."""
+
+    async def commit_and_end_transactions(self) -> None:
+        """The last commit before partitions go.
+
+        Faust takes a commit that is under way for this one, though it began before the last events
+        were acknowledged: whoever holds the partitions next would repeat these.
+        """
+        while await self.maybe_wait_for_commit_to_finish():
+            pass
+        await super().commit_and_end_transactions()
+
+
 class _Transport(driver.Transport):  # type: ignore[misc]
-    Consumer = Consumer
+    Consumer = _Consumer
     Producer = _Producer
 
 
@@ -172,9 +192,8 @@ def _agent(
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(app.lane.work())
                 tasks.create_task(app.lane.settle())
-                async for _ in stream.noack():
-                    # the stream is there to subscribe; its messages go to the lane directly
-                    raise AssertionError("a message came by the stream")
+                async for event in stream.noack().events():
+                    await app.lane.take(event.message)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
@@ -212,7 +231,7 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "stream_processing_timeout": 24 * HOUR_S,  # the watchdog is ours
         "broker_session_timeout": settings.session_timeout_s,
         # a heartbeat's answer is what tells a worker that partitions are to move
-        "broker_heartbeat_interval": settings.session_timeout_s / 10,
+        "broker_heartbeat_interval": settings.session_timeout_s / 4,
         # a member that is alive and does not join again holds up the others for this long
         "broker_rebalance_timeout": settings.rebalance_timeout_s,
         # a request to join is answered when the rebalance is over: giving up before begins another

@@ -1,6 +1,6 @@
 """Faust's acknowledgements, as delivery uses them: by generation, and with a way to give back.
 
-In: messages as ``polling`` makes them. Out: offsets marked as safe to
+In: messages taken from a stream without automatic acknowledgement. Out: offsets marked as safe to
 commit, in the order of the calls, and only while the group generation that delivered the message
 lasts; a message given back is neither acknowledged nor waited for.
 """
@@ -23,16 +23,13 @@ class Hold:
         """The group generation that this worker is in."""
         return int(self._app.consumer_generation_id)
 
-    def take(self, message: Message) -> None:
-        """From now on partitions are not let go before this message is finished or given back."""
-        self._app.consumer.unacked.add(message)
-
     def acknowledge(self, message: Message) -> bool:
         """Mark the message as done. False, and given back, if its generation has passed."""
         if message.generation_id != self.generation:
             self.give_back(message)
             return False
-        self._app.consumer.ack(message)
+        # ConsumerMessage.ack: its one reference is the agent's stream
+        message.ack(self._app.consumer)  # type: ignore[attr-defined]
         return True
 
     def give_back(self, message: Message) -> None:

@@ -1,6 +1,6 @@
-"""The way of a stage's events, from the fetch to their acknowledgement.
+"""The way of a stage's events, from the stream to their acknowledgement.
 
-In: messages as they are fetched. Out: batches tried, settled and acknowledged in order. Three
+In: messages from the agent, one by one. Out: batches tried, settled and acknowledged in order. Three
 things overlap: the next events are decoded and prepared as they arrive, the present batch is
 processed, and the batch before it is being sent and confirmed. When partitions are taken away,
 ``let_go`` gives back all that is not yet being processed, so that a slow stage hands over quickly.
@@ -66,30 +66,21 @@ class Lane:
         self._ready_for = -1  # the generation whose marks have been read
         self._trial = Trial(process, prepare, attempts, state, lambda: False)
         self._limit = ahead(batch)
-        self._working = asyncio.Event()
 
-    async def take(self, messages: Sequence[Message]) -> None:
-        """Take messages, in order; waits while enough is in hand.
-
-        What is left when partitions may go, or when this is cancelled, was never taken.
-        """
-        epoch = self._epoch
-        await self._working.wait()  # nothing is prepared by a stage that is not open yet
-        for message in messages:
-            while len(self._pending) >= self._limit:
-                self._room.clear()
-                await self._room.wait()
-            if epoch != self._epoch:
-                return
-            self._take(message)
-
-    def _take(self, message: Message) -> None:
-        self._hold.take(message)
+    async def take(self, message: Message) -> None:
+        """Take one message; waits while enough is in hand."""
         if self._state.pending == 0:
             self._state.progress()
         self._state.pending += 1
         self._state.metrics.count("telltale_events_total", self._state.stage)
+        epoch = self._epoch
+        while len(self._pending) >= self._limit and epoch == self._epoch:
+            self._room.clear()
+            await self._room.wait()
         taken = read(message, self._plain_name(message.topic), time.monotonic())
+        if epoch != self._epoch:
+            self._settle.give_back(taken)
+            return
         if self._prepare is not None and taken.item is not None:
             taken.preparing = asyncio.ensure_future(self._prepare(taken.item))
             taken.preparing.add_done_callback(_retrieve)
@@ -107,7 +98,6 @@ class Lane:
 
     async def work(self) -> None:
         """Try batch after batch. Runs as long as the worker; what it raises is a fault of ours."""
-        self._working.set()
         while True:
             epoch, batch = await self._gather()
             self._trial.cancelled = lambda epoch=epoch: epoch != self._epoch  # type: ignore[misc]

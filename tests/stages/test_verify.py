@@ -126,7 +126,7 @@ def test_without_a_calibration_nothing_is_concluded() -> None:
     assert [c.status for c in verdict.claims] == ["undecidable"]
 
 
-def test_without_a_face_it_is_inconclusive_unless_a_claim_holds() -> None:
+def test_without_a_face_it_is_inconclusive_even_where_a_claim_holds() -> None:
     image = region("image", "image", (0.0, 0.0, 100.0, 100.0))
     assert verdict_of(event(regions=(image,), claims=[]), picture((0, 255, 0))).reasons == (
         "no_face",
@@ -134,10 +134,9 @@ def test_without_a_face_it_is_inconclusive_unless_a_claim_holds() -> None:
     claim = JudgedClaim(
         cue_id="text.blue", region_id="image", polarity="artifact", sentence="blue", confidence=0.9
     )
-    assert (
-        "no_face"
-        not in verdict_of(event(regions=(image,), claims=[claim]), picture((0, 0, 255))).reasons
-    )
+    verdict = verdict_of(event(regions=(image,), claims=[claim]), picture((0, 0, 255)))
+    assert [c.status for c in verdict.claims] == ["supported"]  # it is still told
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_face",))
 
 
 def test_a_natural_background_does_not_vouch_for_a_face_that_was_not_found() -> None:

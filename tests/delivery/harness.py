@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from telltale.delivery.topics_admin import create_topics
 from telltale.events import Envelope, ImageUploaded, value_bytes
@@ -110,6 +110,8 @@ class Cluster:
         asyncio.run(create_topics(settings, topics))
         self.settings = settings
         self._workers = 0
+        for topic in topics:
+            wait(lambda name=topic.name: self._is_led(name), 60, f"leaders of {topic.name}")
 
     def send(self, *records: Record, topic: str = UPLOADED.name) -> None:
         producer = Producer(
@@ -118,6 +120,13 @@ class Cluster:
         for r in records:
             producer.produce(self.prefix + topic, r.value, r.key, headers=list(r.headers))
         assert producer.flush(30) == 0
+
+    def _is_led(self, topic: str) -> bool:
+        """Whether every partition answers: a topic that was just made may take a moment."""
+        try:
+            return self.end(topic) >= 0
+        except KafkaException:
+            return False
 
     def end(self, topic: str) -> int:
         """Messages in a topic so far."""

@@ -233,7 +233,6 @@ def test_cached_vectors_come_back_and_the_rest_is_missed(stack) -> None:
     found = cache.get_many([key, "emb:none"])
     assert list(found) == [key]
     np.testing.assert_array_equal(found[key], vector)
-    assert (cache.hits, cache.misses, cache.failures) == (1, 1, 0)
 
 
 def test_a_cache_that_is_away_costs_nothing_but_speed(caplog) -> None:
@@ -241,7 +240,6 @@ def test_a_cache_that_is_away_costs_nothing_but_speed(caplog) -> None:
     for _ in range(3):
         assert cache.get_many(["a"]) == {}
         cache.put_many({"a": np.zeros(2, np.float32)})
-    assert cache.failures >= 3
     assert sum("redis is away" in r.message for r in caplog.records) == 1
 
 
@@ -251,7 +249,6 @@ def test_a_cache_that_never_answers_takes_no_longer_than_its_limit() -> None:
         started = time.monotonic()
         assert cache.get_many(["a"]) == {}
         assert time.monotonic() - started < 3
-    assert cache.failures == 1
 
 
 @pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "pictures/../../x", "", "a//b"])

@@ -65,11 +65,11 @@ def test_what_retention_removed_unread_is_not_waited_for(cluster) -> None:
     everything = [TopicPartition(cluster.prefix + UPLOADED.name, p, -1) for p in range(4)]
     for done in admin.delete_records(everything).values():
         done.result(30)
-    with stand_in(cluster, "batched", TELLTALE_STUCK_S="4") as worker:
+    with stand_in(cluster, "batched", TELLTALE_STUCK_S="10") as worker:
         worker.ready(START_S)
         cluster.send(upload("later"))
         cluster.answers({"later"})
         # as long as a worker may be stuck, and the time between two questions to the broker
         with pytest.raises(AssertionError, match="the worker's end"):
-            wait(lambda: worker.process.poll() is not None, 12, "the worker's end")
+            wait(lambda: worker.process.poll() is not None, 18, "the worker's end")
         assert worker.health("batched")["lag_events"] == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from telltale.cues import Cue, load_cues, load_documents
 from telltale.errors import UsageError
@@ -44,20 +44,23 @@ if TYPE_CHECKING:
 STAGES = ("intake", "detect", "retrieve", "judge", "verify", "explain", "record")
 
 
-def connected(settings: Settings) -> Settings:
+Server = Literal["kafka_bootstrap", "postgres_dsn", "redis_url"]
+
+
+def connected(settings: Settings, *needed: Server) -> Settings:
     """The settings with the embedded stack's endpoints where none were given.
 
-    Raises ``UsageError`` when a server is neither named nor running here.
+    ``needed`` names the servers that are used; unset means all. Raises ``UsageError`` when one of them
+    is neither named nor running here.
     """
-    given = (settings.kafka_bootstrap, settings.postgres_dsn, settings.redis_url)
-    if all(given):
+    missing = [name for name in needed or get_args(Server) if not getattr(settings, name)]
+    if not missing:
         return settings
     endpoints = read_endpoints(settings.home)
     if endpoints is None:
-        names = ("TELLTALE_KAFKA_BOOTSTRAP", "TELLTALE_POSTGRES_DSN", "TELLTALE_REDIS_URL")
-        missing = ", ".join(n for n, value in zip(names, given, strict=True) if not value)
+        variables = ", ".join(f"TELLTALE_{name.upper()}" for name in missing)
         raise UsageError(
-            f"no servers run under {settings.home}; start them with 'telltale up' or set {missing}"
+            f"no servers run under {settings.home}; start them with 'telltale up' or set {variables}"
         )
     return settings.model_copy(
         update={

@@ -165,6 +165,15 @@ class Settings(BaseSettings):
     attempts: int = Field(
         3, ge=1, description="times an event that fails by itself is tried before it is dead"
     )
+    flood_last: int = Field(
+        100,
+        ge=5,
+        le=10_000,
+        description="how many of the last events a flood of dead letters is told by",
+    )
+    flood_share: float = Field(
+        0.5, gt=0, lt=1, description="share of them beyond which a stage pauses with an alarm"
+    )
     stuck_s: float = Field(
         300.0,
         gt=0,

@@ -148,11 +148,23 @@ def test_a_setting_that_is_wrong_is_named(given, wrong, named) -> None:
         asyncio.run(require_topics(settings, [UPLOADED.name]))
 
 
-def test_the_command_names_a_wrong_password_and_does_not_show_it(given) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("topics", "list"),
+        ("watch", "--count", "1"),
+        ("submit", __file__),
+        ("dead", "list"),
+        ("replay", "images.uploaded"),
+    ],
+    ids=lambda c: c[0],
+)
+def test_every_command_names_a_wrong_password_and_does_not_show_it(given, command) -> None:
     unused = {"postgres_dsn": "postgresql://unused", "redis_url": "redis://unused"}
-    wrong = environment({**given, **unused, "kafka_password": "guessed"})
+    needed = {} if command[0] in ("topics", "watch") else unused
+    wrong = environment({**given, **needed, "kafka_password": "guessed"})
     done = subprocess.run(
-        [sys.executable, TELLTALE, "topics", "list"], env=wrong, capture_output=True, text=True, timeout=START_S, check=False
+        [sys.executable, TELLTALE, *command], env=wrong, capture_output=True, text=True, timeout=START_S, check=False
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "TELLTALE_KAFKA_PASSWORD is wrong" in done.stderr

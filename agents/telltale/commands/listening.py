@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from telltale import topics
 from telltale.delivery.kafka import confluent_options, topic_name
+from telltale.delivery.refusals import answering
 from telltale.errors import DependencyAway, EventUnreadable, UsageError
 from telltale.events import Envelope, Event, read_headers, read_value
 from telltale.settings import Settings
@@ -104,6 +105,7 @@ def require_topics(settings: Settings, *names: topics.Topic) -> None:
     try:
         there = client.list_topics(timeout=ANSWER_S).topics
     except KafkaException as error:
+        answering(settings)
         raise DependencyAway(
             "kafka", f"{settings.kafka_bootstrap} does not answer; 'telltale doctor' says more"
         ) from error

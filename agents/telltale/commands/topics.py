@@ -77,4 +77,4 @@ def _kept(state: TopicState) -> str:
 def _settings() -> Settings:
     from telltale.app import connected
 
-    return connected(load_settings())
+    return connected(load_settings(), "kafka_bootstrap")

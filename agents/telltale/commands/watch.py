@@ -28,7 +28,7 @@ from telltale.settings import load_settings
 def watch(minutes: float | None, only: str | None, count: int | None, json_lines: bool) -> None:
     """Show live verdicts. Ctrl-C ends it; nobody is disturbed."""
     since = None if minutes is None else datetime.now(UTC) - timedelta(minutes=minutes)
-    listener = Listener(connected(load_settings()), topics.ISSUED, since=since)
+    listener = Listener(connected(load_settings(), "kafka_bootstrap"), topics.ISSUED, since=since)
     out = Console(highlight=False)
     shown = 0
     try:

@@ -157,7 +157,7 @@ def stage_app(
     app = StageApp(kafka.group_name(settings, stage.name), **_faust_settings(stage, settings))
     hold = Hold(app)
     bench = Bench(stage, state)
-    flood = Flood(state)
+    flood = Flood(state, settings.flood_last, settings.flood_share)
     sender = Sender(app, lambda problem: state.dependency("kafka", problem))
     app.condition = state
     app.marks = Marks(app, settings.attempts, window=ahead(stage.batch))

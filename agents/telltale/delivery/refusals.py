@@ -6,6 +6,7 @@ time may mend. aiokafka itself says only that it could not connect.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from aiokafka.conn import create_conn
@@ -30,6 +31,12 @@ async def refusal(settings: Settings) -> UsageError | None:
             if (fault := _fault(settings, error)) is not None:
                 return UsageError(f"Kafka at {server}: {fault}")
     return None
+
+
+def answering(settings: Settings) -> None:
+    """For clients that say only that nobody answers. Raises ``UsageError`` where a broker refuses us."""
+    if (refused := asyncio.run(refusal(settings))) is not None:
+        raise refused
 
 
 def _fault(settings: Settings, error: Exception) -> str | None:

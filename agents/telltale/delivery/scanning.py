@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from telltale.delivery import kafka
+from telltale.delivery.refusals import answering
 from telltale.errors import DependencyAway, UsageError
 from telltale.settings import Settings
 
@@ -97,6 +98,7 @@ class Scan:
                     time.sleep(0.2)
                     continue
                 self._consumer.close()
+                answering(settings)
                 where = kafka.bootstrap(settings)
                 raise DependencyAway(f"Kafka at {where}", str(error.args[0])) from error
 

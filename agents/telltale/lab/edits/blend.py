@@ -77,7 +77,7 @@ def _changed(crop: Floats, site: Site) -> Floats:
     rng, s = site.rng, 0.35 + 0.65 * site.strength
     lab = to_lab(crop)
     signs = rng.choice([-1.0, 1.0], 3) * rng.uniform(0.4, 1.0, 3)
-    lab += (signs * np.array([8.0, 6.0, 7.0]) * s).astype(np.float32)
+    lab += (signs * np.array([6.0, 4.0, 4.5]) * s).astype(np.float32)
     middle = lab.mean((0, 1))
     lab = (lab - middle) * np.float32(1 + rng.uniform(-0.15, 0.15) * s) + middle
     out = from_lab(lab.astype(np.float32))

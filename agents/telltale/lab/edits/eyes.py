@@ -74,20 +74,26 @@ def highlight_moved(site: Site) -> Planted:
         colour = crop[spot].max(0)
     else:
         old, size, colour = np.array([0.0, -0.2 * radius]), 0.16 * radius, np.full(3, 245.0)
-    target = _elsewhere(site, old, radius)
-    glow = _glow(window, centre + target, size * (1.0 + 0.25 * site.strength))
+    size *= 1.0 + 0.25 * site.strength
+    # of both ways round the iris the one where lids hide less of it
+    glows = [_glow(window, centre + t, size) for t in _elsewhere(site, old, radius)]
+    glow = max(glows, key=lambda g: float((g * inside).sum()))
     edited = clean + (np.maximum(colour, 225.0) - clean) * glow[..., None]
     changed = (np.abs(edited - crop).max(2) > 0.5).astype(np.float32)
     near = cv2.dilate(changed, np.ones((3, 3), np.uint8))
     return composed(site.pixels, window, edited.astype(np.float32), np.asarray(near) * inside)
 
 
-def _elsewhere(site: Site, old: Points, radius: float) -> Points:
-    """The highlight's new offset: turned about the iris, farther for a stronger edit."""
-    turn = site.rng.choice([-1.0, 1.0]) * np.pi * (0.35 + 0.6 * site.strength)
-    cos, sin = np.cos(turn), np.sin(turn)
+def _elsewhere(site: Site, old: Points, radius: float) -> tuple[Points, ...]:
+    """The highlight's new offset: turned about the iris either way, farther for a stronger edit."""
+    ways = site.rng.permutation([-1.0, 1.0])
     if np.hypot(*old) < 0.15 * radius:
         old = np.array([0.0, -0.2 * radius])
+    return tuple(_turned(old, w * np.pi * (0.35 + 0.4 * site.strength), radius) for w in ways)
+
+
+def _turned(old: Points, turn: float, radius: float) -> Points:
+    cos, sin = np.cos(turn), np.sin(turn)
     new = np.array([[cos, -sin], [sin, cos]]) @ old
     reach = float(np.clip(np.hypot(*new), 0.3 * radius, 0.55 * radius))
     return np.asarray(new / np.hypot(*new) * reach)

@@ -76,7 +76,7 @@ def neck_step(site: Site) -> Planted:
     skin = soften(np.clip((22.0 - away) / 8.0, 0, 1).astype(np.float32), 0.01 * unit)
     sign = site.rng.choice([-1.0, 1.0], 2)
     shift = np.array(
-        [sign[0] * (2.0 + 6.0 * s), sign[1] * (1.3 + 3.7 * s), sign[1] * (1.7 + 4.8 * s)]
+        [sign[0] * (2.0 + 3.5 * s), sign[1] * (1.3 + 2.2 * s), sign[1] * (1.7 + 2.9 * s)]
     )
     fade = np.linspace(1.0, 0.0, window.shape[0], dtype=np.float32)[:, None]
     mask = inset(mask * skin * np.clip(fade * 3, 0, 1), 3)

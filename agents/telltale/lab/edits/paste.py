@@ -106,7 +106,7 @@ def _pasted(site: Site, donor: Donor, names: tuple[GroupName, ...], outline: Poi
     unit, s = site.unit_px, site.strength
     window = window_of(outline, 0.22 * unit, site.pixels)
     laid = carried_over(donor, similarity(source, target), window)
-    mask = inset(polygon(outline, window, (0.06 - 0.035 * s) * unit), 3)
+    mask = inset(polygon(outline, window, (0.06 - 0.05 * s) * unit), 3)
     ring = soften(mask * (1 - mask) * 4, 0)
-    laid = recoloured(laid, window.cut(site.pixels), ring, 1.0 - 0.45 * s)
+    laid = recoloured(laid, window.cut(site.pixels), ring, 1.0 - 0.8 * s)
     return composed(site.pixels, window, laid, mask)

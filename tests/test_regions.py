@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from telltale.regions import CUE_REGIONS, WHERE, area_px, crop, regions_for, regions_of
+from telltale.regions import (
+    CUE_REGIONS,
+    WHERE,
+    area_px,
+    crop,
+    parts_from_eyes,
+    regions_for,
+    regions_of,
+)
 
 FACE = ("face", (100.0, 100.0, 200.0, 240.0), 0.9, None)
 EYES = [
@@ -76,3 +84,32 @@ def test_a_box_without_area_is_refused() -> None:
 
 def test_a_box_turned_inside_out_has_no_area() -> None:
     assert area_px((5.0, 5.0, 1.0, 9.0)) == 0
+
+
+def test_parts_that_were_not_found_are_placed_by_both_eyes() -> None:
+    found = {r.region_id: r for r in regions_of([FACE, *EYES], 400, 400)}
+    assert {"0.nose", "0.mouth", "0.ear.0", "0.ear.1"} <= found.keys()
+    x0, y0, x1, y1 = found["0.mouth"].box_px
+    assert (x0 + x1) / 2 == pytest.approx(150)
+    assert 145 + 40 < (y0 + y1) / 2 < 240
+    assert found["0.ear.0"].box_px[2] < 120 < 180 < found["0.ear.1"].box_px[0]
+    assert found["0.mouth"].score == FACE[2]
+
+
+def test_a_part_that_was_found_stays_where_it_is() -> None:
+    mouth = ("mouth", (130.0, 200.0, 170.0, 220.0), 0.6, None)
+    ear = ("ear", (200.0, 140.0, 215.0, 190.0), 0.4, None)
+    found = {r.region_id: r for r in regions_of([FACE, *EYES, mouth, ear], 400, 400)}
+    assert (found["0.mouth"].box_px, found["0.mouth"].score) == (mouth[1], 0.6)
+    assert found["0.ear.1"].box_px == ear[1]
+    assert found["0.ear.0"].box_px[2] < 120
+
+
+def test_one_eye_places_nothing() -> None:
+    assert "mouth" not in {r.type for r in regions_of([FACE, EYES[0]], 400, 400)}
+
+
+def test_a_tilted_face_has_its_mouth_below_the_line_of_its_eyes() -> None:
+    left, right = (100.0, 100.0, 120.0, 110.0), (100.0, 160.0, 120.0, 170.0)  # lying on its side
+    ((x0, _, x1, _),) = parts_from_eyes(left, right)["mouth"]
+    assert (x0 + x1) / 2 < 110 - 50

@@ -42,8 +42,11 @@ WARM_UP_STEPS = 100
 IMGSZ = 640
 """Longer side, in px, to which pictures are brought when the weights are used."""
 
-CONFIDENCE = 0.35
-"""Least confidence reported: below it, small bright things are often taken for faces."""
+CONFIDENCE = 0.2
+"""Least confidence reported of a part; it must lie in a face to count."""
+
+FACE_CONFIDENCE = 0.5
+"""Least confidence reported of a face: below it, small bright things are often taken for one."""
 
 AVERAGING = 0.998
 """Decay of the averaged weights; the first steps use a shorter memory."""
@@ -225,6 +228,7 @@ def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, o
         "names": list(CLASSES),
         "imgsz": IMGSZ,
         "confidence": CONFIDENCE,
+        "face_confidence": FACE_CONFIDENCE,
         "training": asdict(plan) | {"done": step},
     }
     save_file(half, out / "detector.safetensors")

@@ -102,6 +102,7 @@ class _Use:
 
     imgsz: int
     confidence: float
+    face_confidence: float = 0.0
 
 
 class _Network:
@@ -125,6 +126,7 @@ class _Network:
             model, own = _from_checkpoint(path)
         else:
             raise UsageError(f"{path}: detector weights end in .safetensors or .pt")
+        self._face_confidence = own.face_confidence if confidence is None else 0.0
         self.revision = f"{path.stem}-{digest.hexdigest()[:12]}"
         settings = {
             "conf": own.confidence if confidence is None else confidence,
@@ -138,7 +140,10 @@ class _Network:
         if not pictures:
             return []
         flipped = [np.ascontiguousarray(p[..., ::-1]) for p in pictures]  # ultralytics takes BGR
-        return [_found(result) for result in self._predictor(flipped)]
+        found = [_found(result) for result in self._predictor(flipped)]
+        return [
+            [f for f in one if f[0] != "face" or f[2] >= self._face_confidence] for one in found
+        ]
 
 
 def _found(result: Any) -> list[Found]:
@@ -207,7 +212,9 @@ def _from_safetensors(path: Path) -> tuple[Any, _Use]:
         raise UsageError(f"{path} does not fit the architecture in {described.name}") from error
     model.names = dict(enumerate(about["names"]))
     model.task = "detect"
-    use = _Use(int(about["imgsz"]), float(about["confidence"]))
+    use = _Use(
+        int(about["imgsz"]), float(about["confidence"]), float(about.get("face_confidence", 0.0))
+    )
     return model.eval().requires_grad_(False), use
 
 

@@ -192,6 +192,14 @@ def exemplars(faces: Path, out: Path | None, seed: int, each: int) -> None:
     help="Untouched pictures sent through JPEG once more, a check; 0 leaves it out.",
 )
 @click.option("--outside", is_flag=True, help="Also photographs that installed packages carry.")
+@click.option(
+    "--part",
+    type=click.Choice(PARTS),
+    help="Instead of the whole: one of the mini models by itself, as its card has it, on --faces.",
+)
+@click.option("--faces", type=FOLDER, help="With --part: photographs with landmarks.")
+@click.option("--weights", type=click.Path(path_type=Path), help="With --part: other weights.")
+@click.option("--seed", default=1, show_default=True, help="With --part: what is drawn.")
 @click.option("--out", type=FOLDER, help="Also write the tables as JSON, CSV and PNG here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate(
@@ -202,12 +210,26 @@ def evaluate(
     without: tuple[str, ...],
     recompress: int,
     outside: bool,
+    part: str | None,
+    faces: Path | None,
+    weights: Path | None,
+    seed: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """The tables of figures, with intervals, for this profile on a bench. Needs 'telltale up'."""
+    """The tables of figures, with intervals, for this profile on a bench. Needs 'telltale up'.
+
+    With --part, the figures of one model by itself, as JSON; that needs no servers.
+    """
     from telltale.lab import report
 
+    if part is not None:
+        from telltale.lab.parts import Asked, measured
+
+        if faces is None:
+            raise UsageError("--part needs --faces: a folder of photographs with landmarks")
+        click.echo(json.dumps(measured(part, Asked(faces, weights, seed, limit)), indent=1))
+        return
     if folder is None or not folder.exists():
         raise UsageError(
             f"--bench {folder}: no such folder; make one with 'telltale lab bench build'"

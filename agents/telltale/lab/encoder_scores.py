@@ -10,11 +10,10 @@ A score on planted edits is a score on planted edits.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,13 @@ def _reference(faces: Path, seed: int) -> list[Pair]:
     rng = np.random.default_rng([seed, 99])
     photos = photographs(faces, measuring=False, limit=REFERENCE_PAIRS)
     kinds = [TRAINED[n % len(TRAINED)] for n in range(REFERENCE_PAIRS)]
-    return [draw_pair(photos, kind, 1.0, rng) for kind in kinds]
+    drawn = []
+    for kind in kinds:
+        with suppress(CannotPlant):  # not in these photographs
+            drawn.append(draw_pair(photos, kind, 1.0, rng))
+    if not drawn:
+        raise LookupError(f"no edit can be planted in the training people's photographs of {faces}")
+    return drawn
 
 
 def _row(margins: Margins, pair: Pair, rng: np.random.Generator) -> Row:
@@ -215,19 +220,3 @@ def _rounded(figure: Figure) -> dict[str, float | None]:
 def _unit(rows: Embeddings) -> Embeddings:
     out: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return out
-
-
-def main() -> None:
-    """``python -m telltale.lab.encoder_scores FACES [--pairs N] [--seed N] [--weights DIR]``."""
-    parser = argparse.ArgumentParser(description="figures of the mini encoder, as JSON")
-    parser.add_argument("faces", type=Path, help="folder of photographs with landmarks")
-    parser.add_argument("--weights", type=Path, help="folder of weights; the shipped ones if left")
-    parser.add_argument("--pairs", type=int, default=14, help="pairs a kind and strength")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    figures = evaluate(given.faces, given.weights, given.seed, given.pairs)
-    print(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

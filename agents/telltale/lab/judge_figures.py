@@ -7,14 +7,12 @@ edits is a score on planted edits. Raises ``LookupError`` for a folder without t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +23,7 @@ from telltale.lab.judge_data import Corpus, Pair, Scene
 from telltale.lab.judge_pictures import Twin, make, read
 from telltale.lab.statistics import Figure, auroc, bootstrap, f_beta, ratio
 from telltale.models import Question
-from telltale.models.lmm import MiniJudge, load_mini
-from telltale.settings import load_settings
+from telltale.models.lmm import MiniJudge
 
 ASKED = 12
 """Pairs a question, as the shipped policy retrieves."""
@@ -180,19 +177,3 @@ def _over(
 ) -> dict[str, Any]:
     figure: Figure = bootstrap(lambda at: statistic([rows[n] for n in at]), [r.person for r in rows], seed)  # fmt: skip
     return figure.as_json()
-
-
-@click.command()
-@click.argument("faces", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--weights", type=click.Path(path_type=Path), help="Unset: those of the package.")
-@click.option("--seed", default=1, show_default=True)
-@click.option("--limit", type=int, help="At most so many pictures.")
-def main(faces: Path, out: Path, weights: Path | None, seed: int, limit: int | None) -> None:
-    """Figures of the mini judge, as JSON, on people of FACES never trained on; twins go to OUT."""
-    judge = load_mini(load_settings(), weights)
-    click.echo(json.dumps(evaluate(judge, faces, out, seed, limit), indent=1))
-
-
-if __name__ == "__main__":
-    main()

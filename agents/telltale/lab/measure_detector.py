@@ -7,9 +7,7 @@ photograph, ``WeightsMissing`` for weights that are not there.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,22 +117,3 @@ def _summary(missed: Sequence[tuple[float, float]], draws: int, seed: int) -> di
         for column, name in enumerate(("faces", "parts"))
     }
     return {"people": len(table)} | {name: f.as_json() for name, f in figures.items()}
-
-
-def main() -> None:
-    """``python -m telltale.lab.measure_detector FACES [--weights FILE] [--seed N] [--pictures N]``."""
-    parser = argparse.ArgumentParser(description="figures of the mini detector, as JSON")
-    parser.add_argument("faces", type=Path, help="folder of photographs with landmarks")
-    parser.add_argument("--weights", type=Path, help="a .safetensors file; the shipped one if left")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pictures", type=int, default=200, help="composites to find faces in")
-    given = parser.parse_args()
-    figures = {
-        "average_precision": evaluate(given.faces, given.weights, given.seed, given.pictures),
-        "missed": misses_by_group(given.faces, given.weights, seed=given.seed),
-    }
-    print(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,50 @@
+"""``lab evaluate --part``: one model by itself, on people that training never saw."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from telltale.commands.lab import lab
+from telltale.errors import UsageError
+from telltale.lab.cutouts import held_out
+from telltale.lab.parts import PARTS
+from telltale.lab.people import PEOPLE
+
+FIGURE = {"value", "low", "high"}
+
+
+@pytest.fixture
+def two(faces, tmp_path):
+    """The portrait under two names: of a person trained on, and of one who was not."""
+    stranger = next(n for n in map("q{}".format, range(99)) if held_out(n))
+    for path in faces.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+        shutil.copy(path, tmp_path / f"{stranger}_{path.name.split('_', 1)[1]}")
+    (tmp_path / PEOPLE).write_text(f"face_id,face_gender,face_eth\n{stranger},female,white\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("part", "of"),
+    [
+        ("detector", lambda said: said["average_precision"]["face"]),
+        ("encoder", lambda said: said["plain"]["auroc_trained"]),
+    ],
+)
+def test_a_model_has_its_figures_with_intervals(part, of, two):
+    command = ["evaluate", "--part", part, "--faces", str(two), "--limit", "1"]
+    done = CliRunner().invoke(lab, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert set(of(json.loads(done.stdout))) >= FIGURE
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_cannot_be_measured_on_is_named(part, tmp_path):
+    for given, named in ((["--faces", str(tmp_path)], str(tmp_path)), ([], "--faces")):
+        done = CliRunner().invoke(lab, ["evaluate", "--part", part, *given])
+        assert isinstance(done.exception, UsageError)
+        assert named in str(done.exception)

@@ -258,7 +258,9 @@ class Wiring:
         return self.verdict_store.near_duplicate(phash, bits, before=upload.uploaded_at)
 
     def _retrieve(self) -> Stage:
-        return Retrieve(self.cue_store, self.embedder, self.cues, self.policy, self._batch)
+        return Retrieve(
+            self.cue_store, self.embedder, self.cues, self.policy, self._batch, self.checker
+        )
 
 
 def build_stages(settings: Settings, names: Sequence[str] = STAGES) -> list[Stage]:

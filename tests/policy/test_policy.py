@@ -11,7 +11,7 @@ from tests.stages.toy import calibration
 
 from telltale.errors import UsageError
 from telltale.policy import PolicyFile
-from telltale.policy.calibration import load_calibration
+from telltale.policy.calibration import ClaimFit, load_calibration
 
 
 @pytest.fixture
@@ -74,13 +74,23 @@ def test_no_calibration_is_none_and_a_broken_one_is_named(tmp_path) -> None:
 
 def test_conformal_sets_decide_only_what_lies_outside_one_of_them() -> None:
     fitted = calibration(["a.b"])
-    assert fitted.decide("colour", 2.0, "artifact") == "supported"
-    assert fitted.decide("colour", -2.0, "artifact") == "contradicted"
-    assert fitted.decide("colour", 0.0, "artifact") == "undecidable"
-    assert fitted.decide("colour", -2.0, "natural") == "supported"
-    assert fitted.decide("colour", None, "artifact") == "undecidable"
+    assert fitted.decide("a.b", "colour", 2.0, "artifact") == "supported"
+    assert fitted.decide("a.b", "colour", -2.0, "artifact") == "contradicted"
+    assert fitted.decide("a.b", "colour", 0.0, "artifact") == "undecidable"
+    assert fitted.decide("a.b", "colour", -2.0, "natural") == "supported"
+    assert fitted.decide("a.b", "colour", None, "artifact") == "undecidable"
 
 
 def test_what_is_not_known_has_probability_one_half() -> None:
-    assert calibration(["a.b"]).probability("colour", None) == 0.5
+    assert calibration(["a.b"]).probability("a.b", "colour", None) == 0.5
     assert calibration(["a.b"]).z("c.d", 1.0) is None
+
+
+def test_a_cue_with_a_fit_of_its_own_does_not_go_by_its_family() -> None:
+    family = calibration(["a.b"])
+    own = ClaimFit(slope=3.0, intercept=-1.0, natural_max=0.5, artifact_min=0.5)
+    cues = {"a.b": family.cues["a.b"].model_copy(update={"fit": own})}
+    fitted = calibration(["a.b"], cues=cues)
+    assert family.probability("a.b", "colour", 1.0) < fitted.probability("a.b", "colour", 1.0)
+    assert family.decide("a.b", "colour", 0.9, "artifact") == "undecidable"
+    assert fitted.decide("a.b", "colour", 0.9, "artifact") == "supported"

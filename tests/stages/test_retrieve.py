@@ -9,13 +9,14 @@ from telltale.cues import load_cues
 from telltale.events import Detection, RegionsDetected, value_bytes
 from telltale.policy import PolicyFile
 from telltale.regions import WHERE
+from telltale.stages.claims import ClaimChecker
 from telltale.stages.contract import Batch, Item
 from telltale.stages.embedding import RegionEmbedder
 from telltale.stages.retrieve import Retrieve
 from telltale.stores.cues import CueStore
 from telltale.stores.migrate import migrate
 from tests.contract.samples import events
-from tests.stages.toy import ColourEncoder, MemoryCache, cue
+from tests.stages.toy import ColourEncoder, MemoryCache, calibration, cue
 
 DETECTED = next(e for e in events() if isinstance(e, RegionsDetected))
 CUES = {c.cue_id: c for c in load_cues()}
@@ -41,9 +42,11 @@ def store(fresh_database: str):
     made.close()
 
 
-def retrieve(store, cues=CUES, cache=None, reader=None) -> Retrieve:
-    embedder = RegionEmbedder(ColourEncoder(), cache or MemoryCache(), reader or Reader())
-    return Retrieve(store, embedder, cues, PolicyFile(), Batch(4))
+def retrieve(store, cues=CUES, cache=None, reader=None, fitted=None) -> Retrieve:
+    encoder = ColourEncoder()
+    embedder = RegionEmbedder(encoder, cache or MemoryCache(), reader or Reader())
+    checker = ClaimChecker(encoder, list(cues.values()), fitted)
+    return Retrieve(store, embedder, cues, PolicyFile(), Batch(4), checker)
 
 
 def answer(stage: Retrieve, event: RegionsDetected = DETECTED):
@@ -141,3 +144,13 @@ def test_a_picture_without_regions_asks_nothing(store) -> None:
         update={"detection": Detection(regions=(), faces_found=0, detector="d", encoder="e")}
     )
     assert answer(retrieve(store), empty).retrieval.candidates == ()
+
+
+def test_what_similarity_can_check_is_asked_about_first_the_likeliest_of_either_side(store) -> None:
+    load(store, CUES)
+    nearest = {c.cue_id for c in answer(retrieve(store)).retrieval.candidates}
+    here = {r for r, types in WHERE.items() if types[0] == "image" or "eye" in types}
+    far = sorted(c for c, known in CUES.items() if known.region in here and c not in nearest)[:2]
+    found = answer(retrieve(store, fitted=calibration(far))).retrieval.candidates
+    assert set(far) <= {c.cue_id for c in found}
+    assert len(found) == PolicyFile().current().candidates

@@ -154,6 +154,15 @@ def test_a_high_probability_that_no_claim_stands_behind_is_no_verdict() -> None:
     assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_artifact_claimed",))
 
 
+def test_a_natural_claim_that_the_picture_contradicts_stands_for_the_artifact() -> None:
+    claim = JudgedClaim(
+        cue_id="skin.red", region_id="0.skin", polarity="natural", sentence="green", confidence=0.8
+    )
+    verdict = verdict_of(event(claims=[claim]), picture((255, 0, 0)))
+    assert [c.status for c in verdict.claims] == ["contradicted"]
+    assert verdict.verdict == "manipulated"
+
+
 def test_a_cue_that_failed_its_audit_is_never_believed() -> None:
     failed = {
         c: n.model_copy(update={"verifiable": False}) for c, n in calibration(CUES).cues.items()

@@ -12,7 +12,7 @@ import numpy as np
 
 from telltale.cues import Cue
 from telltale.models import Embeddings
-from telltale.policy.calibration import Calibration, CueNorm, FamilyFit, ImageFit
+from telltale.policy.calibration import Calibration, ClaimFit, CueNorm, ImageFit
 from telltale.regions import Pixels
 
 AXES = ("red", "green", "blue")
@@ -77,12 +77,12 @@ def cue(cue_id: str, artifact: str, natural: str, verifier: str = "clip", **more
 
 def calibration(cue_ids: Sequence[str], **change) -> Calibration:
     """Margins of real regions around 0 with sd 0.1; risk bounds at one sd."""
-    fit = FamilyFit(slope=1.0, intercept=0.0, natural_max=1.0, artifact_min=-1.0)
+    fit = ClaimFit(slope=1.0, intercept=0.0, natural_max=1.0, artifact_min=-1.0)
     values = {
         "revision": "toy", "profile": "mini", "encoder": ColourEncoder.revision, "judge": "toy", "alpha": 0.1,
         "image_mean": (0.0,) * 3, "text_mean": (0.0,) * 3,
-        "cues": {c: CueNorm(real_mean=0.0, real_sd=0.1, auroc=0.9, auroc_low=0.8, auroc_high=1.0, verifiable=True) for c in cue_ids},
+        "cues": {c: CueNorm(by="clip", real_mean=0.0, real_sd=0.1, auroc=0.9, auroc_low=0.8, auroc_high=1.0, verifiable=True) for c in cue_ids},
         "families": {"colour": fit, "all": fit},
-        "image": ImageFit(weights={"top_z": 1.0, "judge": 2.0}, intercept=-1.0), "fitted_on": "arithmetic",
+        "image": ImageFit(weights={"evidence": 0.5, "judge": 2.0}, intercept=-1.0), "fitted_on": "arithmetic",
     }  # fmt: skip
     return Calibration(**{**values, **change})

@@ -1,8 +1,10 @@
 """Fit what similarity means: norms of real regions, the audit of each cue, Platt and conformal bounds,
 and the combination of a picture's evidence.
 
-In: photographs with landmarks of people not trained on, an encoder, the stages. Out: a
-``Calibration``. Half of the held-out people are used here, the other half is left for evaluation.
+In: photographs with landmarks of people not trained on, a detector, an encoder, the stages. Out: a
+``Calibration``. Half of the held-out people are used here, the other half is left for evaluation. Regions
+are those that the detector finds, as in the stream. Whatever the corpus suggests, each cue is audited both by
+similarity and by its measurement where it has one, and checked by what passed the audit better.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -20,26 +24,40 @@ from PIL import Image
 from telltale.app import Wiring
 from telltale.cues import LANGUAGES, SIDES, Cue, sentences
 from telltale.events import Region
-from telltale.lab.crops import Pair, Photograph, draw_pair, photographs
+from telltale.lab.crops import Pair, Photograph, draw_pair, photographs, share
 from telltale.lab.edits import EDITS, CannotPlant
 from telltale.lab.pipeline import Pipeline
 from telltale.lab.statistics import auroc, bootstrap
-from telltale.models import Encoder
-from telltale.policy.calibration import Calibration, CueNorm, FamilyFit, ImageFit
+from telltale.policy.calibration import Calibration, ClaimFit, CueNorm, ImageFit
 from telltale.regions import Pixels, crop, regions_for
 from telltale.stages.claims import ClaimChecker
+from telltale.stages.detect import regions_found
 from telltale.stages.embedding import SCALES, Vector
 
 ALPHA = 0.1  # risk level of the conformal sets
 STRENGTHS = (0.5, 1.0)
-IMAGE_PAIRS = 68  # four of each kind
+IMAGE_PAIRS = 136  # eight of each kind
 PLANTED = 8  # fewer planted regions of a cue tell nothing about it
+ENOUGH = 24  # planted regions from which on a cue has a fit of its own
+OWN = 0.01  # share of a region that an edit must cover to be looked for there
 # the only features that may enter; their order fixes the fit
-FEATURES = ("top_z", "mean_z", "judge", "supported")
+FEATURES = ("evidence", "claimed", "judge", "supported")
 
 Say = Callable[[str], None]
-Rows = dict[str, list[tuple[float, int, str]]]
-"""By cue: (value, planted or not, person)."""
+By = Literal["clip", "measure"]
+Row = tuple[float, int, str]
+"""A value, planted or not, the person."""
+Rows = dict[tuple[str, By], list[Row]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture as the stream sees it; ``own`` are ids of regions in which an edit lies."""
+
+    pixels: Pixels
+    regions: tuple[Region, ...]
+    vectors: dict[str, Vector]
+    own: frozenset[str] = frozenset()
 
 
 def for_calibration(person: str) -> bool:
@@ -59,8 +77,8 @@ def calibrate(
     say(f"{len(pairs)} pairs drawn")
     encoder = wiring.encoder
     cues = list(wiring.cues.values())
-    vectors = [_embedded(encoder, pair) for pair in pairs]
-    real = np.stack([v for before, _ in vectors for v in before.values()])
+    seen = [(_seen(wiring, pair, pair.real), _seen(wiring, pair, pair.edited)) for pair in pairs]
+    real = np.stack([v for before, _ in seen for v in before.vectors.values()])
     texts = [s for c in cues for side in SIDES for la in LANGUAGES for s in sentences(c, side, la)]
     base = Calibration(
         revision="fitting", profile=wiring.given.profile, encoder=encoder.revision,
@@ -70,8 +88,8 @@ def calibrate(
         cues={}, families={}, image=ImageFit(weights={}, intercept=0.0),
         fitted_on=f"{len(pairs)} pairs of {len(photos)} photographs, {len({p.person for p in photos})} people, seed {seed}",
     )  # fmt: skip
-    rows = _rows(ClaimChecker(encoder, cues, base), cues, pairs, vectors)
-    norms = {c: norm for c, values in rows.items() if (norm := _norm(values)) is not None}
+    rows = _rows(ClaimChecker(encoder, cues, base), cues, pairs, seen)
+    norms = {c.cue_id: norm for c in cues if (norm := audited(c, rows)) is not None}
     say(f"{sum(n.verifiable for n in norms.values())} of {len(norms)} cues pass the audit")
     families = _families(wiring.cues, rows, norms)
     calibration = base.model_copy(update={"cues": norms, "families": families})
@@ -100,85 +118,114 @@ def picture_bytes(pixels: Pixels) -> bytes:
     return out.getvalue()
 
 
-def _embedded(encoder: Encoder, pair: Pair) -> tuple[dict[str, Vector], dict[str, Vector]]:
-    """Vectors of the untouched and of the edited twin, by '<region>:<scale>'."""
-    names = [f"{r.region_id}:{s}" for r in pair.regions for s in SCALES]
-    both = []
-    for pixels in (pair.real, pair.edited):
-        crops = [crop(pixels, r.box_px, encoder.size_px, s) for r in pair.regions for s in SCALES]
-        both.append(dict(zip(names, encoder.encode_images(crops), strict=True)))
-    return both[0], both[1]
+def _seen(wiring: Wiring, pair: Pair, pixels: Pixels) -> Seen:
+    """What detector and encoder make of one twin."""
+    encoder, policy = wiring.encoder, wiring.policy.current()
+    found, _ = regions_found(wiring.detector.detect([pixels])[0], pixels, policy)
+    regions = [
+        r.model_copy(update={"embedding_keys": tuple(f"{r.region_id}:{s}" for s in SCALES)})
+        for r in found
+    ]
+    crops = [crop(pixels, r.box_px, encoder.size_px, s) for r in regions for s in SCALES]
+    keys = [k for r in regions for k in r.embedding_keys]
+    own = frozenset(r.region_id for r in regions if share(pair.mask, r.geometry(), 1.0) > OWN)
+    return Seen(
+        pixels, tuple(regions), dict(zip(keys, encoder.encode_images(crops), strict=True)), own
+    )
 
 
 def _rows(
     checker: ClaimChecker,
     cues: Sequence[Cue],
     pairs: Sequence[Pair],
-    vectors: Sequence[tuple[dict[str, Vector], dict[str, Vector]]],
+    seen: Sequence[tuple[Seen, Seen]],
 ) -> Rows:
     rows: Rows = defaultdict(list)
     planted_by = {e.kind: e.cue_id for e in EDITS.values()}
-    for pair, (before, after) in zip(pairs, vectors, strict=True):
-        own = {r.region_id for r in pair.own}
+    for pair, (before, after) in zip(pairs, seen, strict=True):
         for cue in cues:
-            if cue.verifier == "ask":
-                continue
-            for place in regions_for(cue.region, pair.regions):
-                region = Region(
-                    region_id=place.region_id, type=place.type, box_px=place.box_px, score=1.0, face=place.face,
-                    embedding_keys=tuple(f"{place.region_id}:{s}" for s in SCALES),
-                )  # fmt: skip
-                value = checker.value(cue, region, before, pair.real)
-                if value is not None:
-                    rows[cue.cue_id].append((value, 0, pair.person))
-                if planted_by[pair.kind] == cue.cue_id and place.region_id in own:
-                    value = checker.value(cue, region, after, pair.edited)
+            for by in _ways(cue):
+                for region in _places(cue, before):
+                    value = checker.read(cue, by, region, before.vectors, before.pixels)
                     if value is not None:
-                        rows[cue.cue_id].append((value, 1, pair.person))
+                        rows[cue.cue_id, by].append((value, 0, pair.person))
+                if planted_by[pair.kind] != cue.cue_id:
+                    continue
+                for region in _places(cue, after):
+                    value = checker.read(cue, by, region, after.vectors, after.pixels)
+                    if value is not None and region.region_id in after.own:
+                        rows[cue.cue_id, by].append((value, 1, pair.person))
     return rows
 
 
-def _norm(values: Sequence[tuple[float, int, str]]) -> CueNorm | None:
+def _ways(cue: Cue) -> tuple[By, ...]:
+    return ("clip", "measure") if cue.measurement else ("clip",)
+
+
+def _places(cue: Cue, seen: Seen) -> list[Region]:
+    where = {r.region_id for r in regions_for(cue.region, [r.geometry() for r in seen.regions])}
+    return [r for r in seen.regions if r.region_id in where]
+
+
+def audited(cue: Cue, rows: Rows) -> CueNorm | None:
+    """The norm of what checks the cue better; of what the corpus suggests where neither can.
+
+    None where no region of the type was seen.
+    """
+    norms = {by: _norm(by, rows.get((cue.cue_id, by), [])) for by in _ways(cue)}
+    passed = [n for n in norms.values() if n is not None and n.verifiable]
+    if passed:
+        return max(passed, key=lambda n: n.auroc_low or 0.0)
+    return norms["measure" if cue.verifier == "measure" else "clip"]
+
+
+def _norm(by: By, values: Sequence[Row]) -> CueNorm | None:
     value = np.array([v for v, _, _ in values])
     planted = np.array([p for _, p, _ in values], np.float64)
     real = value[planted == 0]
     if len(real) < 20 or real.std() < 1e-9:
         return None
+    mean, sd = round(float(real.mean()), 6), round(float(real.std()), 6)
     if planted.sum() < PLANTED:
-        return CueNorm(real_mean=float(real.mean()), real_sd=float(real.std()), verifiable=False)
+        return CueNorm(by=by, real_mean=mean, real_sd=sd, verifiable=False)
     figure = bootstrap(
         lambda rows: auroc(planted[rows], value[rows]), [p for _, _, p in values], resamples=400
     )
     known = not math.isnan(figure.low)
+    passes = known and figure.low > 0.5
     return CueNorm(
-        real_mean=round(float(real.mean()), 6), real_sd=round(float(real.std()), 6),
-        auroc=round(figure.value, 4), auroc_low=round(figure.low, 4) if known else None,
-        auroc_high=round(figure.high, 4) if known else None, verifiable=known and figure.low > 0.5,
+        by=by, real_mean=mean, real_sd=sd, auroc=round(figure.value, 4),
+        auroc_low=round(figure.low, 4) if known else None,
+        auroc_high=round(figure.high, 4) if known else None, verifiable=passes,
+        fit=_fit(_scored(values, mean, sd), ENOUGH) if passes else None,
     )  # fmt: skip
 
 
-def _families(cues: dict[str, Cue], rows: Rows, norms: dict[str, CueNorm]) -> dict[str, FamilyFit]:
+def _scored(values: Sequence[Row], mean: float, sd: float) -> list[tuple[float, int]]:
+    return [((v - mean) / sd, planted) for v, planted, _ in values]
+
+
+def _families(cues: dict[str, Cue], rows: Rows, norms: dict[str, CueNorm]) -> dict[str, ClaimFit]:
     pooled: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for cue_id, values in rows.items():
-        norm = norms.get(cue_id)
-        if norm is None or not norm.verifiable:
-            continue
-        scored = [((v - norm.real_mean) / norm.real_sd, p) for v, p, _ in values]
-        pooled[cues[cue_id].family] += scored
-        pooled["all"] += scored
-    return {family: fit for family, scored in pooled.items() if (fit := _fit(scored)) is not None}
+    for cue_id, norm in norms.items():
+        if norm.verifiable:
+            scored = _scored(rows[cue_id, norm.by], norm.real_mean, norm.real_sd)
+            pooled[cues[cue_id].family] += scored
+            pooled["all"] += scored
+    fits = {family: _fit(scored, PLANTED) for family, scored in pooled.items()}
+    return {family: fit for family, fit in fits.items() if fit is not None}
 
 
-def _fit(scored: Sequence[tuple[float, int]]) -> FamilyFit | None:
+def _fit(scored: Sequence[tuple[float, int]], enough: int) -> ClaimFit | None:
     from sklearn.linear_model import LogisticRegression
 
     z = np.array([s for s, _ in scored])
     planted = np.array([p for _, p in scored])
-    if planted.sum() < 8 or (planted == 0).sum() < 8:
+    if planted.sum() < enough or (planted == 0).sum() < enough:
         return None
     # both sides weigh alike: how often edits are uploaded is for the policy to say, not for the bench
     model = LogisticRegression(class_weight="balanced").fit(z[:, None], planted)
-    return FamilyFit(
+    return ClaimFit(
         slope=round(float(model.coef_[0, 0]), 6),
         intercept=round(float(model.intercept_[0]), 6),
         natural_max=round(_upper(z[planted == 0]), 6),

@@ -24,8 +24,9 @@ from telltale.models.lmm_prompt import POLARITIES
 from telltale.regions import WHERE
 
 IGNORED = -100
-PLANTABLE_WEIGHT = 4.0
-"""How much oftener a cue that some edit plants is asked than another."""
+PLANTABLE_WEIGHT = 20.0
+"""How much oftener a cue that some edit plants is asked than another: retrieval puts first what can be
+checked, and that are these."""
 ASKED_PLANTED = 0.85
 """Share of questions that ask about the cue planted in one of the twins."""
 MISSED, INVENTED = 0.5, 0.04

@@ -46,7 +46,7 @@ SAVE_EVERY = 50
 SHARDS, MOST_CROPS = 50, 12_000
 ANSWERED = 0.3
 """Share of batches with answers; in the others the prompt's own labels teach at less cost."""
-ASKED = ((0.3, 1, 2), (0.6, 1, 5), (0.8, 2, 9), (1.01, 3, 12))
+ASKED = ((0.15, 1, 2), (0.35, 1, 5), (0.6, 2, 9), (1.01, 4, 12))
 """Until which share of the run how few and how many pairs are asked: an easy start."""
 
 

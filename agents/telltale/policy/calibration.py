@@ -1,4 +1,4 @@
-"""What similarity means: per-cue norms, per-family calibration, the image-level combination.
+"""What similarity means: norms and audit of each cue, calibration, the image-level combination.
 
 In: a JSON file made by ``telltale lab calibrate`` for one encoder revision. Out: z scores,
 probabilities and conformal decisions. Raises ``UsageError`` naming file and field.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,24 +23,26 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CueNorm(_Part):
-    """Margins (or measurements) of one cue on real regions, and its audit on planted pairs."""
-
-    real_mean: float
-    real_sd: float = Field(gt=0)
-    auroc: float | None = Field(None, description="on planted pairs; null where none was planted")
-    auroc_low: float | None = None
-    auroc_high: float | None = None
-    verifiable: bool = Field(description="the interval of the AUROC lies above 0.5")
-
-
-class FamilyFit(_Part):
+class ClaimFit(_Part):
     """Platt scaling of z, and the conformal bounds at the risk level of the file."""
 
     slope: float
     intercept: float
     natural_max: float = Field(description="z above which 'natural' is outside the conformal set")
     artifact_min: float = Field(description="z below which 'artifact' is outside the conformal set")
+
+
+class CueNorm(_Part):
+    """Margins (or measurements) of one cue on real regions, and its audit on planted pairs."""
+
+    by: Literal["clip", "measure"] = Field(description="what is compared: the better, by the audit")
+    real_mean: float
+    real_sd: float = Field(gt=0)
+    auroc: float | None = Field(None, description="on planted pairs; null where none was planted")
+    auroc_low: float | None = None
+    auroc_high: float | None = None
+    verifiable: bool = Field(description="the interval of the AUROC lies above 0.5")
+    fit: ClaimFit | None = Field(None, description="of this cue alone, where enough were planted")
 
 
 class ImageFit(_Part):
@@ -62,7 +65,7 @@ class Calibration(_Part):
     )
     text_mean: tuple[float, ...] = Field(description="mean text embedding, removed before cosines")
     cues: dict[str, CueNorm]
-    families: dict[str, FamilyFit]
+    families: dict[str, ClaimFit] = Field(description="'all' and by cue family")
     image: ImageFit
     fitted_on: str = Field(description="what data, how many pictures, which people")
 
@@ -73,20 +76,25 @@ class Calibration(_Part):
             return None
         return (value - norm.real_mean) / norm.real_sd
 
-    def probability(self, family: str, z: float | None) -> float:
+    def probability(self, cue_id: str, family: str, z: float | None) -> float:
         """Calibrated probability that the artifact is there; 0.5 where nothing is known."""
-        fit = self.families.get(family) or self.families.get("all")
+        fit = self._fit(cue_id, family)
         return 0.5 if z is None or fit is None else _sigmoid(fit.slope * z + fit.intercept)
 
-    def decide(self, family: str, z: float | None, polarity: str) -> ClaimStatus:
+    def decide(self, cue_id: str, family: str, z: float | None, polarity: str) -> ClaimStatus:
         """Whether the conformal label set bears out a claim of that polarity."""
-        fit = self.families.get(family) or self.families.get("all")
+        fit = self._fit(cue_id, family)
         if z is None or fit is None:
             return "undecidable"
         artifact, natural = z >= fit.artifact_min, z <= fit.natural_max
         if artifact == natural:
             return "undecidable"
         return "supported" if artifact == (polarity == "artifact") else "contradicted"
+
+    def _fit(self, cue_id: str, family: str) -> ClaimFit | None:
+        norm = self.cues.get(cue_id)
+        own = norm.fit if norm else None
+        return own or self.families.get(family) or self.families.get("all")
 
     def image_probability(self, features: dict[str, float]) -> float:
         """Probability of manipulation from the evidence of one picture."""

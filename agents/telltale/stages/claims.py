@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from telltale.cues import LANGUAGES, Cue, Side, sentences
+from telltale.cues import LANGUAGES, Cue, Side, Verifier, sentences
 from telltale.events import Claim, Placebo, Region, ScaleMargin
 from telltale.measure import MEASUREMENTS
 from telltale.models import Encoder
-from telltale.policy.calibration import Calibration
+from telltale.policy.calibration import Calibration, CueNorm
 from telltale.regions import Pixels, regions_for
 from telltale.stages.embedding import SCALES, Vector
 
@@ -75,9 +76,23 @@ class ClaimChecker:
         self, cue: Cue, region: Region, vectors: Mapping[str, Vector], pixels: Pixels
     ) -> float | None:
         """What is put against real regions: the measurement, or the mean margin."""
-        if cue.measurement is not None:
-            measured = MEASUREMENTS[cue.measurement](pixels, region.box_px)
-            return measured if np.isfinite(measured) else None
+        by = self.verifier(cue)
+        return self.read(cue, "measure" if by == "measure" else "clip", region, vectors, pixels)
+
+    def read(
+        self,
+        cue: Cue,
+        by: Literal["clip", "measure"],
+        region: Region,
+        vectors: Mapping[str, Vector],
+        pixels: Pixels,
+    ) -> float | None:
+        """The mean margin, or the cue's measurement; None where there is none."""
+        if by == "measure":
+            measured = (
+                MEASUREMENTS[cue.measurement](pixels, region.box_px) if cue.measurement else np.nan
+            )
+            return float(measured) if np.isfinite(measured) else None
         margins = self.margins(cue.cue_id, region, vectors)
         return float(np.mean(margins)) if margins else None
 
@@ -88,10 +103,35 @@ class ClaimChecker:
         value = self.value(cue, region, vectors, pixels)
         return self.calibration.z(cue.cue_id, value) if self.calibration else None
 
+    def verifier(self, cue: Cue) -> Verifier:
+        """What checks claims of this cue: what passed the audit, else what the corpus suggests."""
+        norm = self._norm(cue)
+        return norm.by if norm is not None and norm.verifiable else cue.verifier
+
     def trusted(self, cue: Cue) -> bool:
         """Whether the audit found that this encoder, or the measurement, can check the cue."""
-        norm = self.calibration.cues.get(cue.cue_id) if self.calibration else None
-        return cue.verifier != "ask" and norm is not None and norm.verifiable
+        norm = self._norm(cue)
+        return norm is not None and norm.verifiable
+
+    def probability(
+        self, cue: Cue, region: Region, vectors: Mapping[str, Vector], pixels: Pixels
+    ) -> float:
+        """Calibrated probability that the artifact is there; 0.5 for a cue that cannot be checked."""
+        if self.calibration is None or not self.trusted(cue):
+            return 0.5
+        z = self.z(cue, region, vectors, pixels)
+        return self.calibration.probability(cue.cue_id, cue.family, z)
+
+    def suspicion(self, cue: Cue, region: Region, vectors: Mapping[str, Vector]) -> float:
+        """``probability`` without pixels; 0.5 for a cue that the audit does not let similarity check."""
+        if self.calibration is None or not self.trusted(cue) or self.verifier(cue) != "clip":
+            return 0.5
+        margins = self.margins(cue.cue_id, region, vectors)
+        z = self.calibration.z(cue.cue_id, float(np.mean(margins)) if margins else None)
+        return self.calibration.probability(cue.cue_id, cue.family, z)
+
+    def _norm(self, cue: Cue) -> CueNorm | None:
+        return self.calibration.cues.get(cue.cue_id) if self.calibration else None
 
     def check(
         self,
@@ -106,7 +146,8 @@ class ClaimChecker:
         z = self.calibration.z(cue.cue_id, value) if self.calibration else None
         placebos = self._placebos(cue, region, regions, vectors, pixels)
         trusted = self.trusted(cue)
-        margins = () if cue.measurement else self.margins(cue.cue_id, region, vectors)
+        by = self.verifier(cue)
+        margins = () if by == "measure" else self.margins(cue.cue_id, region, vectors)
         return Claim(
             claim_id=f"{cue.cue_id}@{region.region_id}",
             cue_id=cue.cue_id,
@@ -114,21 +155,21 @@ class ClaimChecker:
             polarity=stated.polarity,
             sentence=stated.sentence,
             confidence=round(stated.confidence, 4),
-            verifier=cue.verifier,
+            verifier=by,
             margins=tuple(
                 ScaleMargin(scale=s, margin=round(m, 6))
                 for s, m in zip(SCALES, margins, strict=False)
             ),
-            measured=round(value, 6) if cue.measurement and value is not None else None,
+            measured=round(value, 6) if by == "measure" and value is not None else None,
             z=None if z is None else round(z, 4),
             specificity=round(z - max(p.z for p in placebos), 4)
             if z is not None and placebos
             else None,
             placebos=placebos,
-            probability=round(self.calibration.probability(cue.family, z), 4)
+            probability=round(self.calibration.probability(cue.cue_id, cue.family, z), 4)
             if self.calibration and trusted
             else 0.5,
-            status=self.calibration.decide(cue.family, z, stated.polarity)
+            status=self.calibration.decide(cue.cue_id, cue.family, z, stated.polarity)
             if self.calibration and trusted
             else "undecidable",
             documents=stated.documents or cue.documents,
@@ -149,7 +190,7 @@ class ClaimChecker:
         ]
         if region.type in PAIRED and (twins := [r for r in same_face if r.type == region.type]):
             trials.append(("other_side", twins[0], cue))
-        if cue.verifier == "clip":
+        if self.verifier(cue) != "measure":
             if others := [r for r in same_face if r.type not in (region.type, "face")]:
                 trials.append(("wrong_region", others[0], cue))
             if shuffled := self._shuffled(cue, region):
@@ -166,7 +207,7 @@ class ClaimChecker:
     def _shuffled(self, cue: Cue, region: Region) -> Cue | None:
         """The first calibrated CLIP cue, by id after this one, that does not belong here."""
         norms = self.calibration.cues if self.calibration else {}
-        order = sorted(c for c in norms if c in self._cues and self._cues[c].verifier == "clip")
+        order = sorted(c for c in norms if c in self._cues and norms[c].by == "clip")
         later = [c for c in order if c > cue.cue_id] + [c for c in order if c < cue.cue_id]
         for cue_id in later:
             other = self._cues[cue_id]

@@ -12,7 +12,7 @@ from typing import cast
 
 from telltale.events import Detection, Event, ImageAdmitted, Region, RegionsDetected
 from telltale.models import Detector, Found
-from telltale.policy import PolicyFile
+from telltale.policy import Policy, PolicyFile
 from telltale.regions import Pixels, regions_of
 from telltale.stages.carrying import carried
 from telltale.stages.contract import Answered, Batch, Item, Outcome
@@ -50,7 +50,7 @@ class Detect:
         pictures = [cast(Pixels, i.prepared) for i in items]
         hashes = [cast(ImageAdmitted, i.event).image.sha256 for i in items]
         found = [
-            self._regions(f, p)
+            regions_found(f, p, self._policy.current())
             for f, p in zip(self._detector.detect(pictures), pictures, strict=True)
         ]
         keyed = [
@@ -72,23 +72,6 @@ class Detect:
     def close(self) -> None:
         """Nothing of its own to release."""
 
-    def _regions(self, found: Sequence[Found], picture: Pixels) -> tuple[list[Region], int]:
-        policy = self._policy.current()
-        faces = [f for f in found if f[0] == "face"]
-        small = {
-            id(f) for f in faces if min(f[1][2] - f[1][0], f[1][3] - f[1][1]) < policy.min_face_px
-        }
-        height, width = picture.shape[:2]
-        kept = [f for f in found if id(f) not in small]
-        regions = regions_of(kept, width, height, policy.max_faces)
-        # whole pixels: what is published is what was embedded
-        return [
-            Region(
-                **{**asdict(r), "box_px": tuple(map(round, r.box_px)), "score": round(r.score, 4)}
-            )
-            for r in regions
-        ], len(faces)
-
     def _answer(
         self, event: ImageAdmitted, regions: tuple[Region, ...], faces: int
     ) -> RegionsDetected:
@@ -97,3 +80,19 @@ class Detect:
             detector=self._detector.revision, encoder=self._embedder.encoder.revision,
         )  # fmt: skip
         return carried(RegionsDetected, event, detection=detection)
+
+
+def regions_found(
+    found: Sequence[Found], picture: Pixels, policy: Policy
+) -> tuple[list[Region], int]:
+    """The regions of a picture in whole pixels, and how many faces there are, small ones too."""
+    faces = [f for f in found if f[0] == "face"]
+    small = {id(f) for f in faces if min(f[1][2] - f[1][0], f[1][3] - f[1][1]) < policy.min_face_px}
+    height, width = picture.shape[:2]
+    kept = [f for f in found if id(f) not in small]
+    regions = regions_of(kept, width, height, policy.max_faces)
+    # whole pixels: what is published is what was embedded
+    return [
+        Region(**{**asdict(r), "box_px": tuple(map(round, r.box_px)), "score": round(r.score, 4)})
+        for r in regions
+    ], len(faces)

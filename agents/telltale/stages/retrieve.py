@@ -1,7 +1,10 @@
 """retrieve: the cues and counter-cues worth asking about, in balance, with their evidence.
 
-In: ``RegionsDetected``. Out: ``CuesRetrieved``. Embeddings come from the cache; those that have left
-it are computed again. The same input and corpus give the same candidates in the same order.
+In: ``RegionsDetected``. Out: ``CuesRetrieved``. Two steps: pgvector finds the cues nearest to each region,
+then those that similarity can check by the calibration's audit go first, the likeliest artifacts on one side
+and the likeliest natural places on the other; the rest follow by similarity. Embeddings come from the
+cache; those that have left it are computed again. The same input, corpus and calibration give the same
+candidates in the same order.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from telltale.events import Candidate, CuesRetrieved, Event, Region, RegionsDete
 from telltale.policy import PolicyFile
 from telltale.regions import CUE_REGIONS, CueRegion, RegionType, regions_for
 from telltale.stages.carrying import carried
+from telltale.stages.claims import ClaimChecker
 from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stores.cues import Match, Wanted
 
-NEAREST = 4  # cues of each side a region; the picture's best are chosen among them
+NEAREST = 12  # cues of each side a region; the picture's best are chosen among them
 EXEMPLARS = 2
 
 
@@ -50,9 +54,10 @@ class Retrieve(Stage):
         cues: Mapping[str, Cue],
         policy: PolicyFile,
         batch: Batch,
+        checker: ClaimChecker,
     ) -> None:
         self._corpus, self._embedder, self._cues = corpus, embedder, cues
-        self._policy, self.batch = policy, batch
+        self._policy, self.batch, self._checker = policy, batch, checker
 
     def open(self) -> None:
         """Nothing: the corpus may be loaded while the worker runs."""
@@ -79,7 +84,7 @@ class Retrieve(Stage):
         places = self._places(event.detection.regions)
         wanted = [Wanted(r, means[r], tuple(found)) for r, found in places.items()]
         matches = self._corpus.nearest(encoder, wanted, NEAREST)
-        chosen = _balanced(matches, self._policy.current().candidates)
+        chosen = _balanced(self._ranked(matches, event, vectors), self._policy.current().candidates)
         types = {r.region_id: r.type for r in event.detection.regions}
         places_asked = [(r, types[r], means[r]) for r in sorted({m.region_id for m in chosen})]
         near = self._corpus.exemplars(encoder, places_asked, EXEMPLARS)
@@ -94,6 +99,26 @@ class Retrieve(Stage):
         return carried(
             CuesRetrieved, event, retrieval=Retrieval(candidates=candidates, corpus=revision)
         )
+
+    def _ranked(
+        self, matches: Sequence[Match], event: RegionsDetected, vectors: Mapping[str, Vector]
+    ) -> list[Match]:
+        """Best first: what can be checked by how likely it is there (or is not), then the nearest."""
+        regions = {
+            r.region_id: r.model_copy(
+                update={"embedding_keys": self._embedder.keys(event.image.sha256, r.box_px)}
+            )
+            for r in event.detection.regions
+        }
+
+        def likelihood(match: Match) -> float:
+            cue = self._cues.get(match.cue_id)
+            if cue is None or not self._checker.trusted(cue):
+                return -1.0
+            there = self._checker.suspicion(cue, regions[match.region_id], vectors)
+            return there if match.side == "artifact" else 1.0 - there
+
+        return sorted(matches, key=lambda m: -likelihood(m))  # stable: ties stay nearest first
 
     def _mean(self, sha256: str, region: Region, vectors: Mapping[str, Vector]) -> Vector:
         """The mean over both scales, length 1."""
@@ -111,7 +136,7 @@ class Retrieve(Stage):
 
 
 def _balanced(matches: Sequence[Match], most: int) -> list[Match]:
-    """As many of either side, at most ``most`` together, nearest first."""
+    """As many of either side, at most ``most`` together, the best of each, nearest first."""
     sides = [_best(matches, side) for side in SIDES]
     each = min(most // 2, *(len(found) for found in sides))
     chosen = [match for found in sides for match in found[:each]]
@@ -119,7 +144,7 @@ def _balanced(matches: Sequence[Match], most: int) -> list[Match]:
 
 
 def _best(matches: Sequence[Match], side: Side) -> list[Match]:
-    """All of one side; a cue once, where it is nearest, so that variety is asked about."""
+    """All of one side; a cue once, where it is best placed, so that variety is asked about."""
     seen: dict[str, Match] = {}
     for match in matches:
         if match.side == side:

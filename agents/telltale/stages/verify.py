@@ -7,6 +7,7 @@ reason; nothing becomes authentic by default.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -137,28 +138,28 @@ class Verify:
     ) -> dict[str, float]:
         """The evidence of one picture as numbers; what calibration weighs.
 
-        ``top_z`` and ``mean_z``: over every cue retrieved, where this encoder can be trusted.
-        ``judge``: the model's confidence, signed by its verdict. ``supported``: artifact claims
-        borne out, at most 3.
+        ``evidence``: the log of the summed odds of artifacts, over every cue retrieved that can be
+        checked, each where it is likeliest. ``claimed``: the model's confidence in the artifact that
+        it is surest of. ``judge``: its confidence in its verdict beyond a toss, signed by the
+        verdict. ``supported``: artifact claims borne out, at most 3.
         """
-        asked = {
-            (c.cue_id, c.region_id)
-            for c in event.retrieval.candidates
-            if c.cue_id in self._cues and c.region_id in regions
-        }
-        zs = [
-            z
-            for cue_id, region_id in sorted(asked)
-            if self._checker.trusted(self._cues[cue_id])
-            and (z := self._checker.z(self._cues[cue_id], regions[region_id], vectors, pixels))
-            is not None
-        ]
+        odds: dict[str, float] = {}
+        for c in event.retrieval.candidates:
+            cue, region = self._cues.get(c.cue_id), regions.get(c.region_id)
+            if cue is None or region is None or not self._checker.trusted(cue):
+                continue
+            there = self._checker.probability(cue, region, vectors, pixels)
+            odds[c.cue_id] = max(odds.get(c.cue_id, 0.0), there / max(1 - there, 1e-6))
         sign = {"manipulated": 1.0, "authentic": -1.0, "inconclusive": 0.0}[event.judgment.verdict]
+        artifacts = [
+            c.confidence if c.polarity == "artifact" else 1 - c.confidence
+            for c in event.judgment.claims
+        ]
         borne_out = sum(c.status == "supported" and c.polarity == "artifact" for c in claims)
         return {
-            "top_z": max(zs, default=0.0),
-            "mean_z": sum(zs) / len(zs) if zs else 0.0,
-            "judge": sign * event.judgment.confidence,
+            "evidence": math.log(max(sum(odds.values()), 1e-3)),
+            "claimed": max(artifacts, default=0.0),
+            "judge": sign * max(0.0, 2 * event.judgment.confidence - 1),
             "supported": float(min(borne_out, 3)),
         }
 
@@ -179,7 +180,7 @@ class Verify:
                 claim.confidence, documents.get((claim.cue_id, claim.region_id), ()),
             )  # fmt: skip
             checked = self._checker.check(stated, regions, vectors, pixels)
-            if stated.cue.verifier == "ask" and self._asker is not None:
+            if checked.verifier == "ask" and self._asker is not None:
                 checked = ask_alone(
                     self._asker, checked, stated.cue, regions[claim.region_id], pixels
                 )
@@ -207,8 +208,9 @@ def _concluded(
     if reasons:
         return "inconclusive", reasons
     if probability >= policy.manipulated_from:
-        # a verdict that no claim stands behind is an opinion
-        stands = any(c.polarity == "artifact" and c.status != "contradicted" for c in claims)
+        # a verdict that no claim stands behind is an opinion; where the judge called a place natural
+        # and the picture says otherwise, the artifact is what stands
+        stands = any((c.polarity == "artifact") != (c.status == "contradicted") for c in claims)
         return ("manipulated", ()) if stands else ("inconclusive", ("no_artifact_claimed",))
     if probability < policy.authentic_below:
         return "authentic", ()

@@ -15,6 +15,7 @@ from telltale.errors import UsageError
 from telltale.events import RegionsDetected
 from telltale.lab.exemplars import make
 from telltale.policy import PolicyFile
+from telltale.stages.claims import ClaimChecker
 from telltale.stages.contract import Batch, Item
 from telltale.stages.embedding import RegionEmbedder
 from telltale.stages.retrieve import Retrieve
@@ -84,7 +85,8 @@ def test_candidates_then_carry_known_examples(made, store):
     store.load(list(cues.values()), load_documents(), ColourEncoder())
     load(made[0], store)
     embedder = RegionEmbedder(ColourEncoder(), MemoryCache(), Reader())
-    stage = Retrieve(store, embedder, cues, PolicyFile(), Batch(4))
+    checker = ClaimChecker(ColourEncoder(), list(cues.values()), None)
+    stage = Retrieve(store, embedder, cues, PolicyFile(), Batch(4), checker)
     candidates = stage.process([Item(DETECTED, None)])[0].events[0].retrieval.candidates
     regions = {e.exemplar_id: e.region for e in made[1].exemplars}
     types = {r.region_id: r.type for r in DETECTED.detection.regions}

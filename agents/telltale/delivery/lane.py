@@ -60,6 +60,7 @@ class Lane:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._settled = asyncio.Event()
+        self._last_cut = 0  # events in the batch before
         self._unsettled = 0  # batches tried whose messages are not yet acknowledged
         self._tried: asyncio.Queue[list[Resolved]] = asyncio.Queue(maxsize=4)
         self._epoch = 0  # goes up whenever partitions may be taken away
@@ -146,7 +147,11 @@ class Lane:
             await self._settled.wait()
 
     async def _gather(self) -> tuple[int, list[Taken]]:
-        """The next batch: full, or what came within ``max_wait_s`` or until arrivals pause."""
+        """The next batch: full, or what came within ``max_wait_s`` or until arrivals pause.
+
+        Where the event before was alone too and is done, this one waits for nobody: load is low, and
+        if a burst begins, what comes meanwhile is the next batch.
+        """
         while True:
             await self._until_arrived(1, None)
             pause_s = self._flood.pause_s()
@@ -158,6 +163,8 @@ class Lane:
                 continue
             most = self._most()
             until = self._pending[0].at + self._batch.max_wait_s
+            if self._last_cut == 1 and not self._unsettled:
+                until = 0.0
             while 0 < (before := len(self._pending)) < most and time.monotonic() < until:
                 if await self._until_arrived(most, QUIET_S) or len(self._pending) == before:
                     break
@@ -175,6 +182,7 @@ class Lane:
                 break
             batch.append(self._pending.popleft())
         self._room.set()
+        self._last_cut = len(batch)
         return batch
 
     async def _until_arrived(self, wanted: int, within_s: float | None) -> bool:

@@ -13,7 +13,7 @@ import csv
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,17 @@ def train(
     out: Path,
     seed: int = 1,
     minutes: float = 60.0,
-    resume: bool = True,
+    steps: int | None = None,
     encoder: Path | None = None,
     shards: int = SHARDS,
     most_crops: int = MOST_CROPS,
     start: Path | None = None,
+    progress: Callable[[float], object] = lambda _: None,
 ) -> Path:
-    """Train for ``minutes`` in all (over resumed runs) and export; returns the weights' folder.
+    """Train to ``steps``, or for ``minutes`` in all over resumed runs; returns the weights' folder.
 
-    ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
+    The schedule follows whichever is given; a call never takes longer than ``minutes``. ``progress`` is
+    told the share that is over, 0 to 1. ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
     judge weights to begin with, whatever tower they were trained on; unset means random ones.
     """
     run = Run(out, encoder or mini_folder(), seed)
@@ -74,16 +76,24 @@ def train(
     if most_crops and not list((out / "crops").glob("*.npz")):
         crops.build(faces, out / "crops", seed, max(2, most_crops // 250))
     run.look(shards, most_crops)
-    if resume:
-        run.resume()
-    while run.elapsed_s < 60 * minutes:
-        run.step(run.elapsed_s / (60 * minutes))
+    run.resume()
+    until = time.monotonic() + 60 * minutes
+    while (done := _share(run, minutes, steps)) < 1 and time.monotonic() < until:
+        run.step(done)
+        progress(done)
         if run.steps % SAVE_EVERY == 0:
             run.save()
             run.export(out / "weights")
     run.save()
     run.export(out / "weights")
     return out / "weights"
+
+
+def _share(run: Run, minutes: float, steps: int | None) -> float:
+    """Share of a training that is over, 0 to 1."""
+    if steps is not None:
+        return run.steps / steps
+    return run.elapsed_s / (60 * minutes) if minutes > 0 else 1.0
 
 
 class Run:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import signature
@@ -128,40 +127,14 @@ def _encoder(order: Order) -> Path:
 
 
 def _judge(order: Order) -> Path:
-    """To ``steps``, or for ``minutes`` in all over resumed runs: the schedule follows either."""
-    from telltale.lab import crops, judge_pictures, train_judge
-    from telltale.models.files import mini_folder
+    from telltale.lab import train_judge
 
-    shards = order.material.get("shards", train_judge.SHARDS)
-    most_crops = order.material.get("most_crops", train_judge.MOST_CROPS)
-    run = train_judge.Run(order.out, mini_folder(), order.seed)
-    if not list((order.out / "pictures").glob("*.npz")):
-        judge_pictures.make(
-            order.faces, order.out / "pictures", order.seed, shards, measuring=False
-        )
-    if most_crops and not list((order.out / "crops").glob("*.npz")):
-        crops.build(order.faces, order.out / "crops", order.seed, max(2, most_crops // 250))
-    run.look(shards, most_crops)
-    run.resume()
-    until = time.monotonic() + 60 * order.minutes
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
         task = shown.add_task("judge", total=1.0)
-        while (done := _share(run.steps, run.elapsed_s, order)) < 1 and time.monotonic() < until:
-            run.step(done)
-            shown.update(task, completed=done)
-            if run.steps % train_judge.SAVE_EVERY == 0:
-                run.save()
-                run.export(order.out / "weights")
-    run.save()
-    run.export(order.out / "weights")
-    return order.out / "weights"
-
-
-def _share(steps: int, elapsed_s: float, order: Order) -> float:
-    """Share of a training that is over, 0 to 1."""
-    if order.steps is not None:
-        return steps / order.steps
-    return elapsed_s / (60 * order.minutes) if order.minutes > 0 else 1.0
+        return train_judge.train(
+            order.faces, order.out, order.seed, order.minutes, order.steps,
+            progress=lambda done: shown.update(task, completed=done), **order.material,
+        )  # fmt: skip
 
 
 TRAININGS: dict[str, Callable[[Order], Path]] = {

@@ -21,7 +21,7 @@ from telltale.regions import Pixels
 STOPS = np.array(
     [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64
 )
-COLOURS = {"supported": "#d1495b", "contradicted": "#2e7d32", "undecidable": "#e0a100"}
+COLOURS = {"artifact": "#d1495b", "natural": "#2e7d32", "undecidable": "#e0a100"}
 OVERVIEW_PX = 900
 MAP_PX = 384
 
@@ -41,7 +41,7 @@ def heat_over(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
 
 
 def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim]) -> bytes:
-    """The picture with its regions; those with claims in the colour of the claim's status."""
+    """The picture with its regions; those with claims in the colour of what is shown there."""
     height, width = pixels.shape[:2]
     shrink = min(1.0, OVERVIEW_PX / max(height, width))
     picture = Image.fromarray(pixels).resize(
@@ -49,14 +49,14 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
     )
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(14)
-    claimed = {c.region_id: c for c in claims}
+    claimed = {c.region_id: c for c in sorted(claims, key=lambda c: c.probability)}
     for region in regions:
         if region.type == "image" or (region.face is None and region.region_id not in claimed):
             continue
         claim = claimed.get(region.region_id)
         if claim is None and region.type not in ("face", "eye", "nose", "mouth", "ear"):
             continue
-        colour = COLOURS[claim.status] if claim else "#9fb3c8"
+        colour = COLOURS[_shown(claim)] if claim else "#9fb3c8"
         box = tuple(v * shrink for v in region.box_px)
         draw.rectangle(box, outline=colour, width=3 if claim else 1)
         if claim:
@@ -65,6 +65,14 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
             draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)
             draw.text(at, label, fill="white", font=font)
     return _png(picture)
+
+
+def _shown(claim: Claim) -> str:
+    """What the picture shows there, whatever was claimed."""
+    if claim.status == "undecidable":
+        return "undecidable"
+    other = "natural" if claim.polarity == "artifact" else "artifact"
+    return claim.polarity if claim.status == "supported" else other
 
 
 def _png(picture: Image.Image) -> bytes:

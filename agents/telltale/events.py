@@ -168,6 +168,9 @@ class Claim(_Model):
     placebos: tuple[Placebo, ...] = ()
     probability: Unit = Field(description="calibrated probability that the artifact is there")
     status: ClaimStatus
+    named: bool = Field(
+        False, description="the verdict names the artifact: it is likely enough by the policy"
+    )
     documents: tuple[str, ...] = ()
 
 

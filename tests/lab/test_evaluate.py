@@ -231,12 +231,12 @@ def test_a_part_that_helps_shows_in_the_difference_and_in_mcnemars_test():
     assert found["mcnemar"] == {"only_first": 20, "only_second": 0, "p": pytest.approx(2e-6)}
 
 
-def test_a_claim_that_was_contradicted_is_not_made():
+def test_what_a_verdict_names_counts_and_nothing_else():
     issued = next(e for e in events() if isinstance(e, VerdictIssued))
     claim = issued.verdict.claims[0].model_copy(update={"polarity": "artifact"})
     sample = Sample("a", None, 1, "waxy_skin", 1.0, claim.cue_id)
-    for status, counted in (("supported", 1), ("undecidable", 1), ("contradicted", 0)):
-        said = (claim.model_copy(update={"status": status}),)
+    for named, counted in ((True, 1), (False, 0)):
+        said = (claim.model_copy(update={"named": named}),)
         o = outcomes([sample], [issued.verdict.model_copy(update={"claims": said})])
         assert (o.covered[0], o.claims[0]) == (counted, counted)
 

@@ -109,7 +109,8 @@ def test_a_counter_claim_is_supported_by_an_untouched_picture() -> None:
 
 def test_between_the_two_it_cannot_be_decided() -> None:
     verdict = verdict_of(event(), picture((128, 128, 128)))
-    assert [c.status for c in verdict.claims] == ["undecidable"]
+    assert [(c.status, c.named) for c in verdict.claims] == [("undecidable", False)]
+    assert "shows" not in verdict.explanation
 
 
 @pytest.mark.parametrize("status", ["unreadable", "late", "unavailable", "not_asked"])
@@ -159,8 +160,9 @@ def test_a_natural_claim_that_the_picture_contradicts_stands_for_the_artifact() 
         cue_id="skin.red", region_id="0.skin", polarity="natural", sentence="green", confidence=0.8
     )
     verdict = verdict_of(event(claims=[claim]), picture((255, 0, 0)))
-    assert [c.status for c in verdict.claims] == ["contradicted"]
+    assert [(c.status, c.named) for c in verdict.claims] == [("contradicted", True)]
     assert verdict.verdict == "manipulated"
+    assert "shows skin.red in 0.skin" in verdict.explanation
 
 
 def test_a_cue_that_failed_its_audit_is_never_believed() -> None:

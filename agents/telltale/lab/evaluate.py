@@ -3,10 +3,11 @@
 In: samples with labels (and, where planted, the cue and person), the stages. Out: a dictionary of
 figures, each ``value``, ``low``, ``high``. A score on planted edits is a score on planted edits.
 
-COVER is the share of planted artifacts that a claim names; CHAIR the share of artifact claims that
-name something not planted; Hal the share of pictures with any such claim (Rohrbach et al. 2018 and
-Wang et al., "AMBER" 2023, applied to cues); F0.5 weighs the claims' precision over their recall.
-Claims that verify contradicted are withdrawn and count for nothing.
+COVER is the share of planted artifacts that a verdict names; CHAIR the share of artifacts named that were
+not planted; Hal the share of pictures with any such (Rohrbach et al. 2018 and Wang et al., "AMBER"
+2023, applied to cues); F0.5 weighs the names' precision over their recall. A verdict names what its policy
+says: an artifact that was asked about and whose calibrated probability is high enough, whichever way the
+judge claimed it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one verdict says. ``named`` are cues that an artifact claim names and that stand."""
+    """What one verdict says. ``named`` are cues whose artifacts the verdict names."""
 
     probability: float
     said: str
@@ -56,11 +56,7 @@ def answer(verdict: Verdict) -> Answer:
     return Answer(
         0.5 if verdict.probability is None else verdict.probability,
         verdict.verdict,
-        tuple(
-            c.cue_id
-            for c in verdict.claims
-            if c.polarity == "artifact" and c.status != "contradicted"
-        ),
+        tuple(dict.fromkeys(c.cue_id for c in verdict.claims if c.named)),
     )
 
 

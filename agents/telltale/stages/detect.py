@@ -24,7 +24,7 @@ class Detect:
     """Finds regions and embeds them."""
 
     name = "detect"
-    version = "1"
+    version = "2"
     reads: tuple[type[Event], ...] = (ImageAdmitted,)
 
     def __init__(

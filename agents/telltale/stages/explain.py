@@ -115,9 +115,11 @@ class Explain:
         )
 
     def _chosen(self, claims: Sequence[Claim]) -> list[Claim]:
-        """The claims a person should look at first: borne out, then likely."""
+        """The claims a person should look at first: named, borne out, then likely."""
         order = {"supported": 0, "undecidable": 1, "contradicted": 2}
-        ranked = sorted(claims, key=lambda c: (order[c.status], -c.probability, c.claim_id))
+        ranked = sorted(
+            claims, key=lambda c: (not c.named, order[c.status], -c.probability, c.claim_id)
+        )
         return ranked[: self._policy.current().explained_claims]
 
     def _maps(self, name: str, claim: Claim, region: Region, pixels: Pixels) -> list[SaliencyMap]:

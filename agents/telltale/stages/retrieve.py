@@ -44,7 +44,7 @@ class Retrieve(Stage):
     """Asks pgvector for the cues nearest to each region."""
 
     name = "retrieve"
-    version = "1"
+    version = "2"
     reads: tuple[type[Event], ...] = (RegionsDetected,)
 
     def __init__(

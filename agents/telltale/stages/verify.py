@@ -40,7 +40,7 @@ class Verify:
     """Checks claims and concludes."""
 
     name = "verify"
-    version = "1"
+    version = "2"
     reads: tuple[type[Event], ...] = (JudgmentMade,)
 
     def __init__(
@@ -184,7 +184,8 @@ class Verify:
                 checked = ask_alone(
                     self._asker, checked, stated.cue, regions[claim.region_id], pixels
                 )
-            claims.append(checked)
+            likely = checked.probability >= self._policy.current().named_from
+            claims.append(checked.model_copy(update={"named": likely}))
         return tuple(claims)
 
     def _reasons(self, event: JudgmentMade) -> tuple[str, ...]:
@@ -210,7 +211,9 @@ def _concluded(
     if probability >= policy.manipulated_from:
         # a verdict that no claim stands behind is an opinion; where the judge called a place natural
         # and the picture says otherwise, the artifact is what stands
-        stands = any((c.polarity == "artifact") != (c.status == "contradicted") for c in claims)
+        stands = any(
+            c.named or (c.polarity == "artifact" and c.status != "contradicted") for c in claims
+        )
         return ("manipulated", ()) if stands else ("inconclusive", ("no_artifact_claimed",))
     if probability < policy.authentic_below:
         return "authentic", ()
@@ -225,8 +228,10 @@ def _sentence(
     label: VerdictLabel, probability: float, claims: Sequence[Claim], reasons: Sequence[str]
 ) -> str:
     borne_out = sum(c.status == "supported" for c in claims)
+    named = [f"{c.cue_id} in {c.region_id}" for c in claims if c.named]
     because = f" because of {', '.join(reasons)}" if reasons else ""
     return (
         f"{label.capitalize()}{because}: probability of manipulation {probability:.2f}, "
         f"{borne_out} of {len(claims)} claims borne out by the picture."
+        + (f" It shows {', '.join(named)}." if named else "")
     )

@@ -77,6 +77,6 @@ def _shown(claim: Claim) -> str:
 
 def _png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
-    # the strongest compression takes eighteen times as long and saves a tenth
+    # the strongest compression took longer than all else that happens to a picture but the models
     picture.save(out, "PNG", compress_level=3)
     return out.getvalue()

@@ -56,10 +56,10 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
         claim = claimed.get(region.region_id)
         if claim is None and region.type not in ("face", "eye", "nose", "mouth", "ear"):
             continue
-        colour = COLOURS[_shown(claim)] if claim else "#9fb3c8"
+        colour = COLOURS[shown(claim)] if claim else "#9fb3c8"
         box = tuple(v * shrink for v in region.box_px)
         draw.rectangle(box, outline=colour, width=3 if claim else 1)
-        if claim:
+        if claim and claim.named:  # all of them would hide the picture
             label = f"{claim.cue_id} {claim.probability:.2f}"
             at = (max(0, box[0]), max(0, box[1] - 17))
             draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)
@@ -67,7 +67,7 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
     return _png(picture)
 
 
-def _shown(claim: Claim) -> str:
+def shown(claim: Claim) -> str:
     """What the picture shows there, whatever was claimed."""
     if claim.status == "undecidable":
         return "undecidable"

@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from telltale.drawing import shown
 from telltale.events import ExplanationReady, VerdictIssued
 
 
@@ -73,6 +74,7 @@ def write(
     )
     style = resources.files("telltale.commands").joinpath("templates/report.css").read_text()
     page = pages.get_template("report.html").render(
+        shown=shown,
         results=results,
         style=style,
         profile=_profile(results),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from telltale.app import STAGES
 from telltale.delivery.metrics import METRIC_NAMES, Metrics
+from telltale.delivery.state import State
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
@@ -70,6 +73,38 @@ def test_a_query_can_be_read_and_asks_for_what_is_published(
 def test_the_board_shows_every_metric() -> None:
     shown = " ".join(query for _, query in queries())
     assert [name for name in METRIC_NAMES if name not in shown] == ["telltale_events_total"]
+
+
+def test_what_an_alert_takes_a_rate_of_is_published_from_nought() -> None:
+    """A rate of a series that is not there is no series: an alert on it would never come."""
+    metrics = Metrics()
+    State("detect", metrics)
+    samples = {
+        (s.name, s.labels.get("outcome")): s.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for s in family.samples
+        if s.labels.get("stage") == "detect"
+    }
+    assert samples["telltale_outcomes_total", "answered"] == 0
+    assert samples["telltale_outcomes_total", "dead"] == 0
+    assert samples["telltale_partitions", None] == samples["telltale_lag_events", None] == 0
+    silent = [
+        rule["alert"]
+        for rule in alerts()
+        for counter in re.findall(r"(?:rate|increase)\((telltale_\w+)", rule["expr"])
+        if not counter.endswith("_bucket") and (counter, "answered") not in samples
+        and f"{counter} unless {counter} offset" not in rule["expr"]
+    ]  # fmt: skip
+    assert not silent
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_the_alerts_come_when_they_should_and_only_then() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", "rules_test.yml"],
+        cwd=DEPLOY / "prometheus", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_alert_says_what_is_wrong_in_labels_that_it_has() -> None:

@@ -1,8 +1,9 @@
 """A flood of dead letters pauses the stage instead of draining its topic.
 
 In: whether each finished event died. Out: for how long to take nothing more. When more than a share
-of the last ones died (half of a hundred unless set otherwise; at least a fifth of them finished), the fault is more likely ours than theirs. After the
-pause one batch is let through: if it lives, the stage goes on; if not, the next pause is longer.
+of the last ones died (half of a hundred unless set otherwise, and a fifth of them finished), the fault
+is more likely ours than theirs. After the pause one batch is let through: if it lives, the stage goes
+on; if not, the next pause is longer.
 """
 
 from __future__ import annotations

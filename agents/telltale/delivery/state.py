@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from telltale.delivery.metrics import Metrics
+from telltale.delivery.metrics import GaugeName, Metrics
 
 
 @dataclass
@@ -26,6 +26,16 @@ class State:
     progress_at: float = field(default_factory=time.monotonic)
     paused_for: str | None = None  # a flood of dead letters
     away: dict[str, str] = field(default_factory=dict)  # dependency: what is wrong
+
+    def __post_init__(self) -> None:
+        # from nought: a rate of what was never counted is no series, and no alert
+        for outcome in ("answered", "dead"):
+            self.metrics.count("telltale_outcomes_total", self.stage, outcome, by=0)
+        gauges: tuple[GaugeName, ...] = (
+            "telltale_partitions", "telltale_lag_events", "telltale_paused",
+        )  # fmt: skip
+        for name in gauges:
+            self.metrics.set(name, 0, self.stage)
 
     def progress(self) -> None:
         """Something was finished, or there is nothing to do."""

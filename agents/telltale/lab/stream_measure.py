@@ -25,6 +25,7 @@ from PIL import Image
 
 from telltale import topics
 from telltale.app import Wiring
+from telltale.errors import DependencyAway
 from telltale.events import ImageUploaded
 from telltale.lab.stream_stored import stored
 from telltale.lab.stream_traffic import (
@@ -268,10 +269,14 @@ def _through(
     sent = uploads.send([_upload(f"{mark}-{n}") for n in range(count)])
     came = out.until(sent, EXPLAINED, QUIET_S)
     last = max(came.values())
-    while children and _recorded(children) < before + 2 * count:
+    wanted = before + 2 * count
+    while children and (recorded := _recorded(children)) < wanted:
+        if time.perf_counter() - last > QUIET_S:
+            raise DependencyAway(
+                "stream", f"{wanted - recorded:.0f} events were not recorded in {QUIET_S:g} s"
+            )
         time.sleep(0.01)
-        last = time.perf_counter()
-    return last - min(sent.values())
+    return (time.perf_counter() if children else last) - min(sent.values())
 
 
 def _one_by_one(uploads: Uploads, out: Arrivals, mark: str, count: int) -> list[float]:

@@ -54,10 +54,7 @@ class Detect:
             for f, p in zip(self._detector.detect(pictures), pictures, strict=True)
         ]
         keyed = [
-            tuple(
-                r.model_copy(update={"embedding_keys": self._embedder.keys(h, r.box_px)})
-                for r in regions
-            )
+            tuple(self._embedder.keyed(h, regions).values())
             for h, (regions, _) in zip(hashes, found, strict=True)
         ]
         self._embedder.embed(

@@ -47,6 +47,13 @@ class RegionEmbedder:
         """The cache keys of one region, one a scale."""
         return tuple(embedding_key(self.encoder.revision, sha256, box, s) for s in SCALES)
 
+    def keyed(self, sha256: str, regions: Iterable[Region]) -> dict[str, Region]:
+        """By region id, each with this encoder's keys: a replay under another encoder embeds anew."""
+        return {
+            r.region_id: r.model_copy(update={"embedding_keys": self.keys(sha256, r.box_px)})
+            for r in regions
+        }
+
     def embed(
         self, wanted: Iterable[tuple[str, Region]], pixels: Mapping[str, Pixels] | None = None
     ) -> dict[str, Vector]:

@@ -104,12 +104,7 @@ class Retrieve(Stage):
         self, matches: Sequence[Match], event: RegionsDetected, vectors: Mapping[str, Vector]
     ) -> list[Match]:
         """Best first: what can be checked by how likely it is there (or is not), then the nearest."""
-        regions = {
-            r.region_id: r.model_copy(
-                update={"embedding_keys": self._embedder.keys(event.image.sha256, r.box_px)}
-            )
-            for r in event.detection.regions
-        }
+        regions = self._embedder.keyed(event.image.sha256, event.detection.regions)
 
         def likelihood(match: Match) -> float:
             cue = self._cues.get(match.cue_id)

@@ -94,13 +94,7 @@ class Verify:
     ) -> Verdict:
         """What is concluded about one picture."""
         policy = self._policy.current()
-        # the keys this encoder would give: a replay under another encoder embeds anew
-        regions = {
-            r.region_id: r.model_copy(
-                update={"embedding_keys": self._embedder.keys(event.image.sha256, r.box_px)}
-            )
-            for r in event.detection.regions
-        }
+        regions = self._embedder.keyed(event.image.sha256, event.detection.regions)
         claims = self._claims(event, regions, vectors, pixels)
         features = self.features(event, claims, regions, vectors, pixels)
         calibration = self._checker.calibration

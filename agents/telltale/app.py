@@ -214,13 +214,7 @@ class Wiring:
             ),
             "verify": self.verify,
             "explain": lambda: Explain(
-                self.explainer,
-                self.encoder,
-                self.cues,
-                self.reader,
-                self.blobs,
-                self.policy,
-                self._batch,
+                self.explainer, self.encoder, self.cues, self.reader, self.blobs, self.policy
             ),
             "record": lambda: Record(self.verdict_store, self.given.topic_prefix),
         }

@@ -108,6 +108,8 @@ def test_the_command_says_again_what_it_said(bench, wiring, tmp_path):
     assert set(first["by_group"]) == {"female", "male", "under 25", "40 and over"}
     assert first["by_group"]["under 25"]["people"] == 1
     assert first["weights"]["encoder"] == wiring.encoder.revision
+    in_force = first["by_named_from"][f"{wiring.policy.current().named_from:g}"]
+    assert in_force == {name: first[name] for name in ("cover", "chair", "hal", "f0_5")}
     assert first["check_recompressed"]["pictures"] == 1
     assert 0 < first["without"]["verification"]["mcnemar"]["p"] <= 1
     assert json.loads((tmp_path / "evaluation.json").read_text()) == first
@@ -239,6 +241,15 @@ def test_what_a_verdict_names_counts_and_nothing_else():
         said = (claim.model_copy(update={"named": named}),)
         o = outcomes([sample], [issued.verdict.model_copy(update={"claims": said})])
         assert (o.covered[0], o.claims[0]) == (counted, counted)
+
+
+def test_another_policy_would_have_named_other_artifacts():
+    verdict = next(e for e in events() if isinstance(e, VerdictIssued)).verdict
+    claim = verdict.claims[0].model_copy(update={"cue_id": "teeth.fused", "probability": 0.8})
+    said = verdict.model_copy(update={"claims": (claim,)})
+    sample = Sample("a", None, 1, "mouth_blur", 1.0, "teeth.fused")
+    covered = [float(outcomes([sample], [said], p).covered[0]) for p in (0.7, 0.8, 0.9)]
+    assert covered == [1.0, 1.0, 0.0]
 
 
 def test_a_limited_draw_keeps_pairs_and_spreads_over_kinds_and_people():

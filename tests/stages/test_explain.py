@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telltale.events import PROMOTED, Envelope, VerdictIssued
-from telltale.stages.contract import Answered, Batch, Item
+from telltale.stages.contract import Answered, Item
 from telltale.stages.explain import Explain
 from tests.contract.samples import AT, VERDICT, events
 
@@ -22,7 +22,7 @@ class Reader:
 
 def test_a_promoted_verdict_and_a_rejection_are_answered_without_a_drawing() -> None:
     reader = Reader()
-    stage = Explain(None, None, {}, reader, None, None, Batch(1, 0))
+    stage = Explain(None, None, {}, reader, None, None)
     for event, source in ((ISSUED, PROMOTED), (REJECTED, "/telltale")):
         envelope = Envelope(
             id=VERDICT, type=event.type_name, subject=event.image_id, time=AT, source=source

@@ -37,6 +37,7 @@ from telltale.stages.contract import Item, Outcome, Stage
 
 MESSAGE_BYTES = 1024 * 1024  # the broker's default limit on a message
 PREPARERS = 2  # decoding pictures releases the interpreter lock; more only wait for it
+HEARTBEAT_S = 1.0
 HOUR_S = 3600.0
 METADATA_MS = 30_000
 
@@ -231,7 +232,7 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "stream_processing_timeout": 24 * HOUR_S,  # the watchdog is ours
         "broker_session_timeout": settings.session_timeout_s,
         # a heartbeat's answer is what tells a worker that partitions are to move
-        "broker_heartbeat_interval": settings.session_timeout_s / 4,
+        "broker_heartbeat_interval": min(HEARTBEAT_S, settings.session_timeout_s / 4),
         # a member that is alive and does not join again holds up the others for this long
         "broker_rebalance_timeout": settings.rebalance_timeout_s,
         # a request to join is answered when the rebalance is over: giving up before begins another

@@ -106,6 +106,8 @@ def _joined(app: StageApp) -> bool:
 async def _bounds(app: StageApp) -> Bounds:
     """Where the partitions held begin and end, by the broker; empty when it does not say."""
     client, state = _client(app), app.condition
+    if app.should_stop:  # its client's thread may end at any moment
+        return {}
     if client is None or not (partitions := app.consumer.assignment()):
         return {}
     # not through Faust's queue to the client's thread: a broker that is away would keep it busy

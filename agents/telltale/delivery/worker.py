@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import faust
+import mode
 import structlog
 
 from telltale.delivery.app import StageApp, stage_app
@@ -46,7 +46,7 @@ def run_workers(stages: Sequence[Stage], settings: Settings) -> int:
     apps = [stage_app(stage, settings, metrics, traces, fail) for stage in stages]
     health = Health(apps, metrics, settings)
     watchdog = Watchdog([app.condition for app in apps], settings.stuck_s, fail)
-    worker = _worker(apps, health, loop)
+    worker = _worker(_Stages(apps), health, loop)
     watchdog.start()
     code: object = 0
     try:
@@ -59,20 +59,32 @@ def run_workers(stages: Sequence[Stage], settings: Settings) -> int:
     return EXIT_FAULT if code else 0
 
 
-def _worker(
-    apps: Sequence[StageApp], health: Health, loop: asyncio.AbstractEventLoop
-) -> faust.Worker:
-    worker = faust.Worker(
-        apps[0],
-        *apps[1:],
-        health,
-        loop=loop,
-        quiet=True,
-        redirect_stdouts=False,
-        override_logging=False,
+class _Stages(mode.Service):  # type: ignore[misc]
+    """All stages of the process, started and stopped together.
+
+    One after the other, the last would go on taking events until the slowest before it had finished
+    its batch, and each would wait for the group of the one before when starting.
+    """
+
+    def __init__(self, apps: Sequence[StageApp]) -> None:
+        super().__init__()
+        self._apps = apps
+        for app in apps:
+            app.beacon.reattach(self.beacon)
+
+    async def on_start(self) -> None:
+        """Join all groups."""
+        await asyncio.gather(*(app.maybe_start() for app in self._apps))
+
+    async def on_stop(self) -> None:
+        """Hand over all partitions."""
+        await asyncio.gather(*(app.stop() for app in self._apps))
+
+
+def _worker(stages: _Stages, health: Health, loop: asyncio.AbstractEventLoop) -> mode.Worker:
+    return mode.Worker(
+        health, stages, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False
     )
-    worker.spinner = None  # a terminal toy
-    return worker
 
 
 def fail(stage: str, error: BaseException) -> None:

@@ -30,6 +30,8 @@ from telltale.lab.pipeline import Judged, Pipeline
 from telltale.lab.sampling import drawn
 from telltale.lab.statistics import auroc, bootstrap
 
+NAMED_FROM = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+"""Values of the policy's ``named_from`` for which naming is told, to choose one by (on people of your own)."""
 RECOMPRESSED = 120
 """Untouched pictures sent through JPEG once more; each costs as much as a picture of the bench."""
 
@@ -58,6 +60,9 @@ def evaluate(
             ablated[name] += ABLATIONS[name](pipeline, judged)
     whole = outcomes(samples, verdicts)
     table = tables.figures(whole, seed) | tables.breakdowns(whole, groups or {}, seed)
+    table["by_named_from"] = {
+        f"{p:g}": tables.naming(outcomes(samples, verdicts, p), seed) for p in NAMED_FROM
+    }
     table["check_random_labels"] = tables.random_labels(whole, seed)
     if recompress:
         untouched = drawn([s for s in samples if not s.label], recompress, seed)

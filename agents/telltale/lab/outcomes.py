@@ -51,18 +51,26 @@ class Outcomes:
         return right
 
 
-def answer(verdict: Verdict) -> Answer:
-    """A rejected picture has no probability: it counts as one half."""
+def answer(verdict: Verdict, named_from: float | None = None) -> Answer:
+    """A rejected picture has no probability: it counts as one half.
+
+    ``named_from`` asks what another policy would have named; unset, what the verdict names.
+    """
+    named = (
+        c.named if named_from is None else c.probability >= named_from for c in verdict.claims
+    )  # fmt: skip
     return Answer(
         0.5 if verdict.probability is None else verdict.probability,
         verdict.verdict,
-        tuple(dict.fromkeys(c.cue_id for c in verdict.claims if c.named)),
+        tuple(dict.fromkeys(c.cue_id for c, n in zip(verdict.claims, named, strict=True) if n)),
     )
 
 
-def outcomes(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Outcomes:
-    """Samples and verdicts side by side."""
-    answers = [answer(v) for v in verdicts]
+def outcomes(
+    samples: Sequence[Sample], verdicts: Sequence[Verdict], named_from: float | None = None
+) -> Outcomes:
+    """Samples and verdicts side by side; ``named_from`` as in ``answer``."""
+    answers = [answer(v, named_from) for v in verdicts]
     both = list(zip(samples, answers, strict=True))
     return Outcomes(
         manipulated=np.array([s.label for s in samples], np.float64),

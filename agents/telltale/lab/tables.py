@@ -73,6 +73,12 @@ def breakdowns(o: Outcomes, groups: Mapping[str, Sequence[str]], seed: int = 0) 
     return table
 
 
+def naming(o: Outcomes, seed: int = 0) -> Json:
+    """What the artifacts named are worth."""
+    found = _statistics(o)
+    return {name: _over(o, found[name], seed) for name in ("cover", "chair", "hal", "f0_5")}
+
+
 def random_labels(o: Outcomes, seed: int = 0) -> Json:
     """Mean AUROC under labels drawn at random, ``LABEL_SEEDS`` times, and the range of 95% of them.
 

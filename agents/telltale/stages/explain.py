@@ -44,6 +44,8 @@ class Explain:
     name = "explain"
     version = "1"
     reads: tuple[type[Event], ...] = (VerdictIssued,)
+    # one picture shares nothing with the next: more at once would only hold up a hand-over
+    batch = Batch(max_events=1)
 
     def __init__(
         self,
@@ -53,10 +55,9 @@ class Explain:
         reader: PictureReader,
         blobs: Blobs,
         policy: PolicyFile,
-        batch: Batch,
     ) -> None:
         self._explainer, self._encoder, self._cues = explainer, encoder, cues
-        self._reader, self._blobs, self._policy, self.batch = reader, blobs, policy, batch
+        self._reader, self._blobs, self._policy = reader, blobs, policy
 
     def open(self) -> None:
         """Raises ``UsageError`` for a method in the policy that the explainer does not have."""
@@ -75,7 +76,7 @@ class Explain:
         return self._reader.pixels(event.image.sha256)
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
-        """Picture by picture: gradients of one crop share nothing with the next."""
+        """Picture by picture."""
         return [self._outcome(item) for item in items]
 
     def close(self) -> None:

@@ -76,6 +76,26 @@ def test_workers_that_come_and_go_share_the_partitions_and_lose_nothing(cluster)
     assert len(answers) == len(names), "a hand-over that is announced repeats nothing"
 
 
+def test_a_stage_with_a_long_batch_does_not_hold_up_the_others_of_its_process(cluster) -> None:
+    began, done = cluster.folder / "began", cluster.folder / "done"
+    with cluster.worker("single", "batched") as both, cluster.worker("batched") as other:
+        both.ready()
+        other.ready()
+        cluster.send(upload("long", "hold", stage="single", began=str(began), until=str(done)))
+        wait(began.exists, 60, "the long batch at work")
+        both.signal(signal.SIGTERM)
+        wait(
+            lambda: other.health("batched")["partitions"] == 4, 60, "all partitions with the other"
+        )
+        assert both.alive, "what is at work is finished"
+        done.touch()
+        assert both.ended(within_s=60) == 0, both.text
+    assert images(cluster.read("images.admitted", least=2)) == {"long"}
+    with cluster.worker("single") as later:
+        later.ready()
+        assert later.health("single")["lag_events"] == 0, "it was acknowledged"
+
+
 def test_an_event_that_kills_its_worker_is_dead_after_its_attempts_and_its_neighbours_live(
     cluster,
 ) -> None:

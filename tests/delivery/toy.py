@@ -57,6 +57,10 @@ class Toy(Stage):
             case "long":
                 long = event.model_copy(update={"context": {"long": "x" * 2_000_000}})
                 return Answered((admitted(long, item.envelope.id),))
+            case "hold" if event.context["stage"] == self.name:
+                Path(event.context["began"]).touch()
+                while not Path(event.context["until"]).exists():
+                    time.sleep(0.05)
             case "away" if not Path(event.context["until"]).exists():
                 raise DependencyAway("toy store", "refused", retry_after_s=0.2)
             case "once" if not Path(event.context["seen"]).exists():

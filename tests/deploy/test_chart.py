@@ -95,16 +95,24 @@ def test_secrets_come_from_a_secret_only(manifests: list[dict[str, Any]]) -> Non
         assert not {n for n in names if "PASSWORD" in n or "DSN" in n or "KEY" in n}
 
 
-def test_probes_ask_the_port_that_the_worker_opens(manifests: list[dict[str, Any]]) -> None:
-    for container in containers(manifests):
-        if container["args"][0] != "worker":
+def test_probes_and_prometheus_ask_the_port_that_the_worker_opens(
+    manifests: list[dict[str, Any]],
+) -> None:
+    for manifest in manifests:
+        if manifest["kind"] != "Deployment":
             continue
-        port = {v["name"]: v["value"] for v in container["env"]}["TELLTALE_WORKER_PORT"]
+        (worker,) = containers([manifest])
+        given = {v["name"]: v["value"] for v in worker["env"]}
+        port = {"name": "pages", "containerPort": int(given["TELLTALE_WORKER_PORT"])}
+        assert worker["ports"] == [port]
+        assert given["TELLTALE_WORKER_HOST"] == "0.0.0.0", "asked from outside the container"
         for probe, page in (
             ("startupProbe", "readyz"), ("readinessProbe", "readyz"), ("livenessProbe", "healthz"),
         ):  # fmt: skip
-            asked = container[probe]["exec"]["command"][-1]
-            assert f"http://127.0.0.1:{port}/{page}" in asked
+            assert worker[probe]["httpGet"] == {"path": f"/{page}", "port": "pages"}
+        asked = manifest["spec"]["template"]["metadata"]["annotations"]
+        assert asked["prometheus.io/port"] == given["TELLTALE_WORKER_PORT"]
+        assert asked["prometheus.io/path"] == "/metrics"
 
 
 @pytest.mark.parametrize("prefix", ["", "eu."])

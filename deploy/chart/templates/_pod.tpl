@@ -49,12 +49,8 @@ volumeMounts:
     mountPath: /tmp
 {{- end }}
 
-{{/* A worker's pages are on its loopback, so they are asked from inside. Argument: the page. */}}
+{{/* Argument: the page. */}}
 {{- define "telltale.probe" -}}
-exec:
-  command:
-    - python
-    - -c
-    - "import urllib.request as u; u.urlopen('http://127.0.0.1:9100/{{ . }}', timeout=8)"
+httpGet: {path: /{{ . }}, port: pages}
 timeoutSeconds: 10
 {{- end }}

@@ -81,6 +81,13 @@ def area_px(box: Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union, 0 to 1."""
+    both = area_px((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    union = area_px(a) + area_px(b) - both
+    return both / union if union > 0 else 0.0
+
+
 def clip_box(box: Box, width_px: int, height_px: int) -> Box:
     """The part of ``box`` inside a picture of that size."""
     x0, y0, x1, y1 = box
@@ -147,8 +154,8 @@ def regions_of(
     faces = sorted((f for f in found if f[0] == "face"), key=lambda f: -area_px(f[1]))[:max_faces]
     parts: dict[int, list[tuple[DetectedType, Box, float]]] = {i: [] for i in range(len(faces))}
     for kind, box, score, _ in found:
-        if kind in PARTS and (owner := _owner(box, [f[1] for f in faces])) is not None:
-            parts[owner].append((kind, box, score))
+        if kind in PARTS and (face := owner(box, [f[1] for f in faces])) is not None:
+            parts[face].append((kind, box, score))
 
     regions: list[Region] = []
     for i, (_, box, score, _) in enumerate(faces):
@@ -200,7 +207,8 @@ def crop(pixels: Pixels, box: Box, size_px: int, scale: float = 1.0) -> Pixels:
     return np.asarray(window)
 
 
-def _owner(part: Box, faces: Sequence[Box]) -> int | None:
+def owner(part: Box, faces: Sequence[Box]) -> int | None:
+    """Number of the smallest face that holds the middle of a part, or has it within a quarter beside."""
     x, y = (part[0] + part[2]) / 2, (part[1] + part[3]) / 2
     holding = [
         (area_px(f), i)

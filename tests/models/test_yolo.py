@@ -15,7 +15,7 @@ from skimage import data
 
 from telltale.errors import UsageError, WeightsMissing
 from telltale.models.yolo import YoloDetector, architecture, build, load_detector, mini_weights
-from telltale.regions import Box, Pixels, area_px
+from telltale.regions import Box, Pixels, overlap
 from telltale.settings import load_settings
 
 ASTRONAUT_FACE: Box = (180.0, 86.0, 266.0, 182.0)
@@ -32,14 +32,19 @@ def astronaut() -> Pixels:
     return np.asarray(data.astronaut(), dtype=np.uint8)
 
 
-def overlap(a: Box, b: Box) -> float:
-    both = area_px((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    return both / (area_px(a) + area_px(b) - both)
-
-
 def test_the_shipped_detector_finds_the_face_of_a_photograph_nobody_composed(detector, astronaut):
     faces = [box for kind, box, _, _ in detector.detect([astronaut])[0] if kind == "face"]
     assert max(overlap(box, ASTRONAUT_FACE) for box in faces) > 0.4
+
+
+def test_a_face_that_fills_the_picture_has_its_box_and_its_parts(detector, astronaut):
+    near = np.asarray(cv2.resize(astronaut[40:220, 135:315], (720, 720)), dtype=np.uint8)
+    found = detector.detect([near])[0]
+    x0, y0, x1, y1 = ((v - o) * 4 for v, o in zip(ASTRONAUT_FACE, (135, 40, 135, 40), strict=True))
+    (face,) = [box for kind, box, _, _ in found if kind == "face"]
+    assert overlap(face, (x0, y0, x1, y1)) > 0.75
+    kinds = [kind for kind, *_ in found]
+    assert (kinds.count("eye"), kinds.count("nose"), kinds.count("mouth")) == (2, 1, 1)
 
 
 def test_parts_lie_within_the_face_they_belong_to(detector, astronaut):

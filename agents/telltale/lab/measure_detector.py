@@ -18,9 +18,10 @@ import numpy as np
 from telltale.lab import landmarks as marks
 from telltale.lab.composites import compose
 from telltale.lab.cutouts import backgrounds, held_out, layers
-from telltale.lab.precision import Marked, compared, intervals, overlap
+from telltale.lab.precision import Marked, compared, intervals
 from telltale.lab.statistics import bootstrap
 from telltale.models.yolo import YoloDetector
+from telltale.regions import overlap
 
 FACE_WIDTHS_PX = (48, 96, 192)
 """Sizes at which whole photographs are shown when errors are counted by group."""

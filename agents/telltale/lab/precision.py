@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from telltale.lab.composites import CLASSES, Labels
 from telltale.models import Found
-from telltale.regions import Box, area_px
+from telltale.regions import Box, overlap
 
 Floats = NDArray[np.float64]
 
@@ -82,10 +82,3 @@ def intervals(marked: Sequence[Marked], draws: int, seed: int) -> dict[str, dict
 
 def _bounds(drawn: Floats) -> Floats:
     return np.percentile(drawn, (2.5, 97.5)) if drawn.size else np.full(2, np.nan)
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    both = area_px((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    union = area_px(a) + area_px(b) - both
-    return both / union if union > 0 else 0.0

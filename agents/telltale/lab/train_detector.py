@@ -42,6 +42,11 @@ WARM_UP_STEPS = 100
 IMGSZ = 640
 """Longer side, in px, to which pictures are brought when the weights are used."""
 
+LARGE_IMGSZ = 320
+LARGE_PX = 160
+"""Faces whose longer side, at ``IMGSZ``, is at least ``LARGE_PX`` are taken from pictures brought to this
+size: on the canvases trained on a larger face is rare."""
+
 CONFIDENCE = 0.2
 """Least confidence reported of a part; it must lie in a face to count."""
 
@@ -229,6 +234,8 @@ def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, o
         "imgsz": IMGSZ,
         "confidence": CONFIDENCE,
         "face_confidence": FACE_CONFIDENCE,
+        "large_imgsz": LARGE_IMGSZ,
+        "large_px": LARGE_PX,
         "training": asdict(plan) | {"done": step},
     }
     save_file(half, out / "detector.safetensors")

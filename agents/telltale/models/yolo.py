@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Found
 from telltale.models.devices import chosen_device
+from telltale.models.scales import merged
 from telltale.regions import DetectedType, Pixels
 from telltale.settings import Settings
 from telltale.tally import at_work
@@ -103,6 +104,8 @@ class _Use:
     imgsz: int
     confidence: float
     face_confidence: float = 0.0
+    large_imgsz: int | None = None  # to which pictures are brought besides, for large faces
+    large_px: float = 0.0  # longer side, at imgsz, from which a face is large
 
 
 class _Network:
@@ -130,17 +133,28 @@ class _Network:
         self.revision = f"{path.stem}-{digest.hexdigest()[:12]}"
         settings = {
             "conf": own.confidence if confidence is None else confidence,
-            "iou": OVERLAP, "imgsz": imgsz or own.imgsz, "device": device,
+            "iou": OVERLAP, "device": device,
             "max_det": MOST_FOUND, "rect": False, "verbose": False, "save": False, "mode": "predict",
         }  # fmt: skip
-        self._predictor = DetectionPredictor(overrides=settings)
-        self._predictor.setup_model(model=model, verbose=False)
+        self._large_px = own.large_px / own.imgsz
+        sizes = [imgsz or own.imgsz]
+        if own.large_imgsz is not None and imgsz is None:
+            sizes.append(own.large_imgsz)
+        self._predictors = []
+        for size in sizes:
+            self._predictors.append(DetectionPredictor(overrides={**settings, "imgsz": size}))
+            self._predictors[-1].setup_model(model=model, verbose=False)
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Found]]:
         if not pictures:
             return []
         flipped = [np.ascontiguousarray(p[..., ::-1]) for p in pictures]  # ultralytics takes BGR
-        found = [_found(result) for result in self._predictor(flipped)]
+        found, *coarse = [[_found(r) for r in predict(flipped)] for predict in self._predictors]
+        for other in coarse:
+            found = [
+                merged(fine, small, self._large_px * max(p.shape[:2]))
+                for fine, small, p in zip(found, other, pictures, strict=True)
+            ]
         return [
             [f for f in one if f[0] != "face" or f[2] >= self._face_confidence] for one in found
         ]
@@ -212,9 +226,8 @@ def _from_safetensors(path: Path) -> tuple[Any, _Use]:
         raise UsageError(f"{path} does not fit the architecture in {described.name}") from error
     model.names = dict(enumerate(about["names"]))
     model.task = "detect"
-    use = _Use(
-        int(about["imgsz"]), float(about["confidence"]), float(about.get("face_confidence", 0.0))
-    )
+    named = {field.name for field in fields(_Use)}
+    use = _Use(**{k: v for k, v in about.items() if k in named})
     return model.eval().requires_grad_(False), use
 
 

@@ -126,7 +126,9 @@ def calibrate(faces: Path, out: Path, seed: int, rounds: int) -> None:
     from telltale.app import Wiring
     from telltale.lab.calibrate import calibrate as fit
 
-    fitted = fit(Wiring(load_settings()), faces, seed, rounds, _say)
+    wiring = Wiring(load_settings())
+    wiring.load_cues()  # by this encoder's own embeddings; before the work rather than after half of it
+    fitted = fit(wiring, faces, seed, rounds, _say)
     out.write_text(fitted.model_dump_json(indent=1) + "\n")
     click.echo(f"{out}  revision {fitted.revision}")
 

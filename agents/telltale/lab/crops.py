@@ -8,8 +8,9 @@ without a usable photograph; pictures that do not lend themselves to an edit are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab import landmarks as marks
+from telltale.lab.cutouts import matte
 from telltale.lab.edits import EDITS, CannotPlant, Donor, Mask
+from telltale.lab.elsewhere import Alpha, Elsewhere
 from telltale.lab.landmarks import Landmarks
 from telltale.lab.pairs import split_of
 from telltale.regions import (
@@ -43,6 +46,8 @@ LEFT_OUT: tuple[str, ...] = ("pasted_nose", "tooth_warp", "recompression")
 """Kinds never trained on: one pasted feature, one warp, one trace of processing."""
 TRAINED: tuple[str, ...] = tuple(k for k in KINDS if k not in LEFT_OUT)
 ATTEMPTS = 40
+ELSEWHERE = 0.5
+"""Share of the training's and calibration's pictures set outside the studio."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class Photograph:
     person: str
     pixels: Pixels
     landmarks: Landmarks
+
+    @cached_property
+    def matte(self) -> Alpha:
+        """Where the person is: H x W uint8, 0 to 255."""
+        return matte(self.pixels, self.landmarks.points)
 
 
 @dataclass(frozen=True)
@@ -101,15 +111,22 @@ def photographs(faces: Path, measuring: bool, limit: int | None = None) -> list[
 
 
 def draw_pair(
-    photos: Sequence[Photograph], kind: str, strength: float, rng: np.random.Generator
+    photos: Sequence[Photograph],
+    kind: str,
+    strength: float,
+    rng: np.random.Generator,
+    elsewhere: Elsewhere | None = None,
 ) -> Pair:
-    """One pair of a kind from a random photograph. Raises ``CannotPlant`` after many attempts."""
+    """One pair of a kind from a random photograph, a share of them set ``elsewhere``.
+
+    Raises ``CannotPlant`` after many attempts.
+    """
     for _ in range(ATTEMPTS):
         photo = photos[int(rng.integers(len(photos)))]
         others = [p for p in photos if p.person != photo.person]
         donor = others[int(rng.integers(len(others)))] if others else None
         try:
-            return _pair(photo, donor, kind, strength, rng)
+            return _pair(photo, donor, kind, strength, rng, elsewhere)
         except CannotPlant:
             continue
     raise CannotPlant(f"{kind}: no photograph lends itself to it")
@@ -148,16 +165,23 @@ def mask_crop(mask: Mask, box: Box, scale: float) -> NDArray[np.uint8]:
     return crop(grey, box, MASK_PX, scale)[..., 0]
 
 
-def build(faces: Path, folder: Path, seed: int, shards: int, twins: int = 256) -> None:
-    """Fill ``folder`` with shards of crops of training people; those that exist are kept."""
+def build(
+    faces: Path, folder: Path, seed: int, numbers: Iterable[int], twins: int = 256
+) -> None:
+    """Write the shards of those numbers to ``folder``; those that exist are kept.
+
+    The crops are of training people, half of them set elsewhere. A shard follows from the seed and its
+    number alone, so several processes may share the numbers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     photos: list[Photograph] = []
-    for number in range(shards):
+    elsewhere = Elsewhere.packaged(ELSEWHERE)
+    for number in numbers:
         if (folder / f"{number:04d}.npz").exists():
             continue
         photos = photos or photographs(faces, measuring=False)
         rng = np.random.default_rng([seed, number])
-        rows = _rows(photos, rng, twins, plain=number % 2 == 0)
+        rows = _rows(photos, rng, twins, number % 2 == 0, elsewhere)
         np.save(folder / f"{number:04d}.npy", rows.crops)
         meta: dict[str, Any] = {k: v for k, v in rows._asdict().items() if k != "crops"}
         np.savez(folder / f"{number:04d}.npz", **meta)
@@ -210,13 +234,19 @@ class Cache:
         )
 
 
-def _rows(photos: Sequence[Photograph], rng: np.random.Generator, twins: int, plain: bool) -> Rows:
+def _rows(
+    photos: Sequence[Photograph],
+    rng: np.random.Generator,
+    twins: int,
+    plain: bool,
+    elsewhere: Elsewhere,
+) -> Rows:
     found: dict[str, list[Any]] = {name: [] for name in Rows._fields}
     for n in range(twins):
         kind = TRAINED[n % len(TRAINED)]
         strength = 1.0 if plain else float(rng.uniform(0.35, 1.0))
         try:
-            pair = draw_pair(photos, kind, strength, rng)
+            pair = draw_pair(photos, kind, strength, rng, elsewhere)
         except CannotPlant:
             continue
         for region, scale, own in rows_of(pair, rng):
@@ -237,9 +267,9 @@ def _rows(photos: Sequence[Photograph], rng: np.random.Generator, twins: int, pl
 
 def _pair(
     photo: Photograph, donor: Photograph | None, kind: str, strength: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator, elsewhere: Elsewhere | None,
 ) -> Pair:  # fmt: skip
-    pixels, landmarks = _framed(photo, rng)
+    pixels, landmarks = _framed(photo, rng, elsewhere)
     given = None
     if donor is not None and EDITS[kind].needs_donor:
         scale = landmarks.eye_distance_px / donor.landmarks.eye_distance_px
@@ -269,7 +299,9 @@ def _pair(
     return Pair(real, edited, mask, regions, tuple(own), kind, strength, photo.person)
 
 
-def _framed(photo: Photograph, rng: np.random.Generator) -> tuple[Pixels, Landmarks]:
+def _framed(
+    photo: Photograph, rng: np.random.Generator, elsewhere: Elsewhere | None
+) -> tuple[Pixels, Landmarks]:
     """The head with some surroundings, at a face width drawn evenly in its logarithm."""
     x0, y0, x1, y1 = marks.detected(photo.landmarks)[0][1]
     w, h = x1 - x0, y1 - y0
@@ -280,9 +312,11 @@ def _framed(photo: Photograph, rng: np.random.Generator) -> tuple[Pixels, Landma
     bottom = min(height, round(y1 + rng.uniform(0.4, 0.7) * h))
     scale = float(np.exp(rng.uniform(*np.log(FACE_PX)))) / w
     part = np.ascontiguousarray(photo.pixels[top:bottom, left:right])
-    if rng.random() < 0.5:
-        part = _relit(part, rng)
-    return _resized(part, scale), photo.landmarks.moved(1.0, -left, -top).moved(scale)
+    if elsewhere is not None and rng.random() < elsewhere.share:
+        part = elsewhere.moved(_resized(part, scale), photo.matte[top:bottom, left:right], rng)
+    else:
+        part = _resized(_relit(part, rng) if rng.random() < 0.5 else part, scale)
+    return part, photo.landmarks.moved(1.0, -left, -top).moved(scale)
 
 
 def _relit(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -84,7 +84,7 @@ def _cut(path: Path) -> Layer | None:
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
     points = found.points * scale
-    alpha = _matte(small, points)
+    alpha = _alpha(small, points)
     sizes = [(size[0] >> n, size[1] >> n) for n in range(5)]
     return Layer(
         path.stem.split("_")[0],
@@ -95,7 +95,17 @@ def _cut(path: Path) -> Layer | None:
     )
 
 
-def _matte(pixels: Pixels, points: marks.Points) -> NDArray[np.uint8]:
+def matte(pixels: Pixels, points: marks.Points) -> NDArray[np.uint8]:
+    """Alpha of the person in a studio photograph of any size, H x W, 0 to 255."""
+    height, width = pixels.shape[:2]
+    scale = LAYER_PX / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    alpha = _alpha(small, points * scale)
+    return np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _alpha(pixels: Pixels, points: marks.Points) -> NDArray[np.uint8]:
     """Alpha of a person before an even studio wall: unlike the wall, or inside the face."""
     height, width = pixels.shape[:2]
     lab = cv2.cvtColor(cv2.GaussianBlur(pixels, (0, 0), 1.0), cv2.COLOR_RGB2LAB).astype(np.float32)

@@ -80,7 +80,7 @@ def train(
     """
     cache = Cache(out / "cache")
     if not len(cache):
-        build(faces, out / "cache", seed, shards, twins)
+        build(faces, out / "cache", seed, range(shards), twins)
         cache.refresh()
     cues = load_cues()
     weights = out / "weights"

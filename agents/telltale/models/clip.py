@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ WEIGHTS_FILE = "encoder.safetensors"
 TOKENIZER_FOLDER = "tokenizer"
 OFFLINE = "choose the mini profile, which ships its weights, or put the files there"
 BATCH = 64
+TEXTS_KEPT = 256
 
 
 def mini_folder() -> Path:
@@ -62,6 +64,8 @@ class ClipEncoder:
         std = config.get("std", open_clip.OPENAI_DATASET_STD)
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        # the sentences of a cue are asked for again with every picture
+        self._encoded = lru_cache(maxsize=TEXTS_KEPT)(self._encode)
         with torch.inference_mode():
             self.dim = int(self._text_features(["one"]).shape[1])
 
@@ -111,13 +115,18 @@ class ClipEncoder:
         return np.concatenate(rows)
 
     def encode_texts(self, sentences: Sequence[str]) -> Embeddings:
-        """len(sentences) x dim float32, each row of length 1, in order."""
+        """len(sentences) x dim float32, each row of length 1, in order. Read-only: kept for the next."""
+        return self._encoded(tuple(sentences))
+
+    def _encode(self, sentences: tuple[str, ...]) -> Embeddings:
         rows = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(sentences), BATCH):
             with torch.inference_mode(), at_work("encoder", self.device):
                 part = self._text_features(list(sentences[start : start + BATCH]))
                 rows.append(part.float().cpu().numpy())
-        return np.concatenate(rows)
+        found: Embeddings = np.concatenate(rows)
+        found.setflags(write=False)
+        return found
 
     def _text_features(self, sentences: list[str]) -> torch.Tensor:
         tokens = self._tokenizer(sentences).to(self.device)

@@ -132,10 +132,15 @@ class Explain:
         window = crop(pixels, region.box_px, self._encoder.size_px, SURROUNDINGS)
         texts = self._encoder.encode_texts([*artifact, *natural])
         direction = texts[: len(artifact)].mean(axis=0) - texts[len(artifact) :].mean(axis=0)
+        results = [
+            self._explainer.explain(window, artifact, natural, method)
+            for method in self._policy.current().explain_methods
+        ]
+        deleted = [without_top(window, result.heat) for result in results]
+        shown = self._encoder.encode_images([window, *deleted]) @ direction
         maps = []
-        for method in self._policy.current().explain_methods:
-            result = self._explainer.explain(window, artifact, natural, method)
-            picture = None
+        for result, left in zip(results, shown[1:], strict=True):
+            method, picture = result.method, None
             if result.informative:
                 picture = f"{name}-{method.replace('+', 'p')}.png"
                 self._blobs.put_picture(picture, heat_over(window, result.heat))
@@ -143,22 +148,20 @@ class Explain:
                 SaliencyMap(
                     claim_id=claim.claim_id, region_id=region.region_id, method=method,
                     informative=result.informative, picture=picture,
-                    scores=self._scores(result, window, direction),
+                    scores=_scores(result, float(shown[0] - left)),
                 )
             )  # fmt: skip
         return maps
 
-    def _scores(
-        self, result: MapResult, window: Pixels, direction: NDArray[np.float32]
-    ) -> MapScores:
-        kept, deleted = self._encoder.encode_images([window, without_top(window, result.heat)])
-        return MapScores(
-            peak=round(result.peak, 6),
-            neutral_peak=round(result.neutral_peak, 6),
-            mass_in_region=round(mass_in_middle(result.heat, 1 / SURROUNDINGS), 4),
-            rise=round(result.rise, 4),
-            deletion_drop=round(float((kept - deleted) @ direction), 6),
-        )
+
+def _scores(result: MapResult, drop: float) -> MapScores:
+    return MapScores(
+        peak=round(result.peak, 6),
+        neutral_peak=round(result.neutral_peak, 6),
+        mass_in_region=round(mass_in_middle(result.heat, 1 / SURROUNDINGS), 4),
+        rise=round(result.rise, 4),
+        deletion_drop=round(drop, 6),
+    )
 
 
 def mass_in_middle(heat: NDArray[np.float32], share: float) -> float:

@@ -25,7 +25,7 @@ from telltale.tally import at_work
 
 Maps = NDArray[np.float32]
 Method = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], Maps]
-"""(image tower, pictures n x 3 x S x S, directions n x dim) to raw maps n x h x w, not normalised."""
+"""(image tower, picture 1 x 3 x S x S, directions n x dim) to raw maps n x h x w, not normalised."""
 
 METHODS: Mapping[str, Method] = {
     "text": gradient_text,
@@ -68,10 +68,10 @@ class ClipExplainer:
         # neutral directions as long as the claim's, so that only where they point differs
         neutral = self._neutral / np.linalg.norm(self._neutral, axis=1, keepdims=True) * length
         directions = np.concatenate([claim[None], neutral]).astype(np.float32)
-        pictures = self._encoder.preprocess([crop]).expand(len(directions), -1, -1, -1).clone()
-        on_device = torch.from_numpy(directions).to(pictures.device)
+        picture = self._encoder.preprocess([crop])
+        on_device = torch.from_numpy(directions).to(picture.device)
         with at_work("explainer", self._encoder.device):
-            raw = METHODS[method](self._encoder.visual, pictures, on_device)
+            raw = METHODS[method](self._encoder.visual, picture, on_device)
         return _result(method, raw, crop.shape[0])
 
 

@@ -1,6 +1,6 @@
 """Class-activation maps of pytorch-grad-cam, steered by a text direction.
 
-In: image tower, pictures (n x 3 x S x S), directions (n x dim). Out: raw maps (n x h x w) before the
+In: image tower, a picture (1 x 3 x S x S), directions (n x dim). Out: raw maps (n x h x w) before the
 library scales each to 0..1, so that they can be compared with those of neutral sentences.
 """
 
@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 from pytorch_grad_cam import EigenGradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 
-from telltale.models.cam.tower import last_norm, patch_grid
+from telltale.models.cam.tower import copies, last_norm, patch_grid
 
 
 def gradcam_plus_plus(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
+    visual: torch.nn.Module, picture: torch.Tensor, directions: torch.Tensor
 ) -> NDArray[np.float32]:
     """Chattopadhay et al., "Grad-CAM++" (WACV 2018)."""
-    return _raw(GradCAMPlusPlus, visual, pictures, directions)
+    return _raw(GradCAMPlusPlus, visual, picture, directions)
 
 
 def layercam(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
+    visual: torch.nn.Module, picture: torch.Tensor, directions: torch.Tensor
 ) -> NDArray[np.float32]:
     """Jiang et al., "LayerCAM" (TIP 2021)."""
-    return _raw(LayerCAM, visual, pictures, directions)
+    return _raw(LayerCAM, visual, picture, directions)
 
 
 def eigengradcam(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
+    visual: torch.nn.Module, picture: torch.Tensor, directions: torch.Tensor
 ) -> NDArray[np.float32]:
     """First principal component of activations times gradients (after Muhammad and Yeasin 2020)."""
-    return _raw(EigenGradCAM, visual, pictures, directions)
+    return _raw(EigenGradCAM, visual, picture, directions)
 
 
 class _Similarity:
@@ -52,7 +52,7 @@ class _Similarity:
 def _raw(
     method: type[BaseCAM],
     visual: torch.nn.Module,
-    pictures: torch.Tensor,
+    picture: torch.Tensor,
     directions: torch.Tensor,
 ) -> NDArray[np.float32]:
     kept: list[NDArray[np.float32]] = []
@@ -62,8 +62,10 @@ def _raw(
             kept.append(super().get_cam_image(*args, **options))
             return kept[-1]
 
-    with Raw(visual, [last_norm(visual)], reshape_transform=patch_grid) as cam, torch.enable_grad():
-        cam(
-            input_tensor=pictures.requires_grad_(True), targets=[_Similarity(d) for d in directions]
-        )
+    with (
+        Raw(visual, [last_norm(visual)], reshape_transform=patch_grid) as cam,
+        torch.enable_grad(),
+        copies(visual, len(directions)),
+    ):
+        cam(input_tensor=picture, targets=[_Similarity(d) for d in directions])
     return np.asarray(kept[0], np.float32)

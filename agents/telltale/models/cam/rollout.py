@@ -14,7 +14,7 @@ from telltale.models.cam.tower import blocks, patch_grid
 
 
 def rollout(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
+    visual: torch.nn.Module, picture: torch.Tensor, directions: torch.Tensor
 ) -> NDArray[np.float32]:
     """Raw maps (n x h x w); all alike for one picture, as ``directions`` play no part."""
     inputs: list[torch.Tensor] = []
@@ -22,7 +22,7 @@ def rollout(
     handles = [b.ln_1.register_forward_hook(lambda _, __, out: inputs.append(out)) for b in layers]
     try:
         with torch.no_grad():
-            visual(pictures[:1])
+            visual(picture)
             flow: torch.Tensor | None = None
             for block, tokens in zip(layers, inputs, strict=True):
                 attention = block.attn(tokens, tokens, tokens, need_weights=True)[1]

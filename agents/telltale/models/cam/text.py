@@ -1,7 +1,7 @@
 """Maps conditioned on text: gradients of the raw logit difference, and patch-text similarity.
 
-In: image tower, pictures (n x 3 x S x S), directions (n x dim, artifact minus natural). Out: raw maps
-(n x h x w).
+In: image tower, a picture (1 x 3 x S x S), directions (n x dim, artifact minus natural). Out: raw
+maps (n x h x w).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from telltale.models.cam.tower import blocks, last_norm, patch_grid
+from telltale.models.cam.tower import blocks, copies, last_norm, patch_grid
 
 
 def gradient_text(
-    visual: torch.nn.Module, pictures: torch.Tensor, directions: torch.Tensor
+    visual: torch.nn.Module, picture: torch.Tensor, directions: torch.Tensor
 ) -> NDArray[np.float32]:
     """Activation times gradient of the unscaled logit difference, summed over channels.
 
@@ -32,8 +32,8 @@ def gradient_text(
 
     handle = last_norm(visual).register_forward_hook(keep)
     try:
-        with torch.enable_grad():
-            features = visual(pictures.requires_grad_(True))
+        with torch.enable_grad(), copies(visual, len(directions)):
+            features = visual(picture)
             features = features / features.norm(dim=1, keepdim=True)
             (features * directions).sum().backward()
     finally:
@@ -44,7 +44,7 @@ def gradient_text(
     return values.float().cpu().numpy()
 
 
-def maskclip(visual: Any, pictures: torch.Tensor, directions: torch.Tensor) -> NDArray[np.float32]:
+def maskclip(visual: Any, picture: torch.Tensor, directions: torch.Tensor) -> NDArray[np.float32]:
     """Similarity of each patch's value vector, projected like the class token, to the direction.
 
     Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP" (ECCV 2022): the last block's
@@ -55,7 +55,7 @@ def maskclip(visual: Any, pictures: torch.Tensor, directions: torch.Tensor) -> N
     handle = block.ln_1.register_forward_hook(lambda _, __, out: kept.append(out))
     try:
         with torch.no_grad():
-            visual(pictures)
+            visual(picture)
             tokens = kept[0]
             width = tokens.shape[-1]
             weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias

@@ -7,6 +7,8 @@ not a plain vision transformer, as these methods have no meaning there.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +32,25 @@ def blocks(visual: torch.nn.Module) -> list[Any]:
             "saliency maps need a ViT image tower, choose one with TELLTALE_ENCODER_MODEL"
         )
     return list(found)
+
+
+@contextmanager
+def copies(visual: torch.nn.Module, count: int) -> Iterator[None]:
+    """Within, the last block sees ``count`` copies of the one picture that the tower is given.
+
+    Directions differ only behind it, so whatever they are, the blocks before are computed once; no
+    gradient flows back into them.
+    """
+
+    def spread(_: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        tokens = given[0].detach().expand(count, -1, -1).clone()
+        return (tokens.requires_grad_(torch.is_grad_enabled()), *given[1:])
+
+    handle = blocks(visual)[-1].register_forward_pre_hook(spread)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def patch_grid(tokens: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import open_clip
 import pytest
@@ -11,6 +14,7 @@ from telltale.errors import UsageError
 from telltale.models.cam import METHODS, ClipExplainer
 from telltale.models.cam.rollout import rollout
 from telltale.models.cam.text import gradient_text
+from telltale.models.cam.tower import tower_of_own
 from telltale.models.clip import ClipEncoder
 
 TINY = {
@@ -90,3 +94,33 @@ def test_other_weights_give_another_map(tiny, window, method: str) -> None:
 def test_an_unknown_method_is_named(tiny, window) -> None:
     with pytest.raises(UsageError, match="crystal"):
         ClipExplainer(tiny).explain(window, ["a"], ["b"], "crystal")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_maps_are_drawn_while_another_thread_encodes(tiny, window, method: str) -> None:
+    alone = tiny.encode_images([window, window])
+    explainer = ClipExplainer(tiny)
+    drawn = explainer.explain(window, ["waxy skin"], ["pores"], method)
+    done = threading.Event()
+
+    def encode() -> list[np.ndarray]:
+        found = []
+        while not done.is_set():
+            found.append(tiny.encode_images([window, window]))
+        return found
+
+    with ThreadPoolExecutor(1) as other:
+        encoding = other.submit(encode)
+        try:
+            maps = [explainer.explain(window, ["waxy skin"], ["pores"], method) for _ in range(30)]
+        finally:
+            done.set()
+        assert all(np.array_equal(alone, rows) for rows in encoding.result())
+    assert all(np.array_equal(drawn.heat, again.heat) for again in maps)
+
+
+def test_the_tower_of_the_maps_holds_no_weights_of_its_own(tiny) -> None:
+    own = tower_of_own(tiny.visual)
+    assert own is not tiny.visual
+    theirs = {id(p) for p in tiny.visual.parameters()}
+    assert {id(p) for p in own.parameters()} == theirs

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
@@ -56,6 +57,7 @@ class ClipEncoder:
         self.model: Any = model.eval().requires_grad_(False).to(device)
         self.name, self.revision, self.device = name, revision, device
         self._tokenizer = tokenizer
+        self._tokenizing = threading.Lock()  # its padding may be set by one thread at a time
         visual: Any = self.model.visual
         size = visual.image_size
         self.size_px: int = int(size if isinstance(size, int) else size[0])
@@ -129,7 +131,8 @@ class ClipEncoder:
         return found
 
     def _text_features(self, sentences: list[str]) -> torch.Tensor:
-        tokens = self._tokenizer(sentences).to(self.device)
+        with self._tokenizing:
+            tokens = self._tokenizer(sentences).to(self.device)
         features: torch.Tensor = self.model.encode_text(tokens, normalize=True)
         return features
 

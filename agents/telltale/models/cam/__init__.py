@@ -19,6 +19,7 @@ from telltale.models import MapResult
 from telltale.models.cam.classic import eigengradcam, gradcam_plus_plus, layercam
 from telltale.models.cam.rollout import rollout
 from telltale.models.cam.text import gradient_text, maskclip
+from telltale.models.cam.tower import tower_of_own
 from telltale.models.clip import ClipEncoder
 from telltale.regions import Pixels
 from telltale.tally import at_work
@@ -44,12 +45,13 @@ INFORMATIVE_SD = 2.0  # rise over the neutral maps, in their standard deviations
 
 
 class ClipExplainer:
-    """Draws maps with one encoder; see ``telltale.models.Explainer``."""
+    """Draws maps with one encoder; see ``telltale.models.Explainer``. For one thread at a time."""
 
     methods = tuple(METHODS)
 
     def __init__(self, encoder: ClipEncoder) -> None:
         self._encoder = encoder
+        self._visual = tower_of_own(encoder.visual)
         self.revision = encoder.revision
         neutral = encoder.encode_texts(NEUTRAL)
         self._neutral = np.stack([neutral[i] - neutral[i - 1] for i in range(len(neutral))])
@@ -71,7 +73,7 @@ class ClipExplainer:
         picture = self._encoder.preprocess([crop])
         on_device = torch.from_numpy(directions).to(picture.device)
         with at_work("explainer", self._encoder.device):
-            raw = METHODS[method](self._encoder.visual, picture, on_device)
+            raw = METHODS[method](self._visual, picture, on_device)
         return _result(method, raw, crop.shape[0])
 
 

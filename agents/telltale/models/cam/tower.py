@@ -6,6 +6,7 @@ not a plain vision transformer, as these methods have no meaning there.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,16 @@ from typing import Any
 import torch
 
 from telltale.errors import UsageError
+
+
+def tower_of_own(visual: torch.nn.Module) -> torch.nn.Module:
+    """The same weights in modules of their own.
+
+    The methods hang hooks into the tower. In a shared one they would also see, and change, what other
+    threads compute meanwhile.
+    """
+    shared = [*visual.parameters(), *visual.buffers()]
+    return copy.deepcopy(visual, {id(tensor): tensor for tensor in shared})
 
 
 def last_norm(visual: torch.nn.Module) -> torch.nn.Module:

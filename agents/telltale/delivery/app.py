@@ -9,6 +9,7 @@ pinned. Raises ``UsageError`` when no broker is named.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from telltale.stages.contract import Item, Outcome, Stage
 MESSAGE_BYTES = 1024 * 1024  # the broker's default limit on a message
 PREPARERS = 2  # decoding pictures releases the interpreter lock; more only wait for it
 HEARTBEAT_S = 1.0
+FETCH_WAIT_MS = 200
 HOUR_S = 3600.0
 METADATA_MS = 30_000
 
@@ -51,12 +53,29 @@ class _Producer(driver.Producer):  # type: ignore[misc]
         return {"acks": "all", "enable_idempotence": True}
 
 
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Asks the broker for events a little at a time.
+
+    A broker answers the requests of a connection one after the other. As it comes, it may keep one for
+    events for 1.5 s; all that while partitions that have just been taken over bring nothing, nor can
+    it be asked where they begin and end.
+    """
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
 class _Consumer(driver.Consumer):  # type: ignore[misc]
     """Waits for room instead of giving up a full partition; commits all before partitions go.
 
     As it comes, a partition with a full buffer is no longer fetched, and when all are full the
     fetcher sleeps for a second: with buffers as small as a slow stage needs, most of the time.
     """
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def on_buffer_full(self, tp: Any) -> None:
         """Keep fetching; the put that follows waits until there is room."""
@@ -134,6 +153,7 @@ class Bench:
                 continue
             for name in self._state.away:
                 self._state.dependency(name, None)
+            _keep()
             self._state.opened = True
             return
 
@@ -144,6 +164,16 @@ class Bench:
             await loop.run_in_executor(self._worker, self._stage.close)
         self._worker.shutdown(wait=False)
         self._preparers.shutdown(wait=False, cancel_futures=True)
+
+
+def _keep() -> None:
+    """Take what is loaded by now out of every garbage collection to come.
+
+    Faust collects again and again while partitions move. Over the modules and weights of a worker that
+    takes half a second, in which no thread of the process goes on.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def stage_app(

@@ -16,6 +16,7 @@ careful with one, and its ``Dead`` when its attempts are used up.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -89,8 +90,10 @@ class Marks:
 
     async def _take(self, partitions: list[TopicPartition]) -> None:
         committed = await self._committed(partitions)
-        ends = await self._call(self._client.end_offsets, partitions)
-        starts = await self._call(self._client.beginning_offsets, partitions)
+        ends, starts = await asyncio.gather(
+            self._call(self._client.end_offsets, partitions),
+            self._call(self._client.beginning_offsets, partitions),
+        )
         self._marks = {}
         held: dict[TopicPartition, OffsetAndMetadata] = {}
         for tp in partitions:

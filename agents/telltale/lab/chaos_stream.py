@@ -39,7 +39,11 @@ class Stream:
         self.sent = 0
 
     def send(self) -> None:
-        """Send the next upload, without waiting for the broker."""
+        """Send the next upload, without waiting for the broker.
+
+        To the partitions in turn: at a low rate one might see no upload for long, and nothing could be
+        said of its recovery.
+        """
         number, ledger = self.sent, self._ledger
         image_id = ledger.image_id(number)
         event = self._ground.upload(image_id, number)
@@ -49,6 +53,7 @@ class Stream:
         ledger.sent_s[number] = time.time()
         self._producer.produce(
             self._uploads, value_bytes(event), image_id.encode(), headers=envelope.headers(),
+            partition=number % self._ground.settings.kafka_partitions,
             on_delivery=lambda error, message: self._confirm(number, error, message),
         )  # fmt: skip
         self.sent += 1

@@ -82,6 +82,30 @@ def test_the_same_seed_builds_the_same_bytes(faces, tmp_path):
     assert _digest(tmp_path / "a") != _digest(tmp_path / "c")
 
 
+def test_a_pair_set_elsewhere_keeps_its_frame_its_edit_and_its_person(faces, tmp_path):
+    kinds = ("self_blend", "waxy_skin")
+    for name, share in (("studio", 0.0), ("elsewhere", 1.0), ("again", 1.0)):
+        build(faces, tmp_path / name, 1, find, kinds=kinds, every_strength=False, elsewhere=share)
+    assert _digest(tmp_path / "elsewhere") == _digest(tmp_path / "again")
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / MANIFEST).read_text().splitlines()]
+        for name in ("studio", "elsewhere")
+    ]
+    for here, there in zip(*rows, strict=True):
+        assert "elsewhere" not in here
+        assert there["elsewhere"]
+        one, two = (
+            cv2.imread(str(tmp_path / name / here["file"]), cv2.IMREAD_GRAYSCALE)
+            for name in ("studio", "elsewhere")
+        )
+        assert one.shape == two.shape
+        assert not np.array_equal(one, two)
+        box = next(r["box_px"] for r in here["regions"] if r["type"] == "nose")
+        x0, y0, x1, y1 = (int(v) for v in box)
+        alike = np.corrcoef(one[y0:y1, x0:x1].ravel(), two[y0:y1, x0:x1].ravel())[0, 1]
+        assert alike > 0.8
+
+
 def test_every_kind_is_planted_and_known_by_its_cue(bench):
     _, rows, said = bench
     planted = {r["kind"]: r["cue_id"] for r in rows if r["label"] == 1}

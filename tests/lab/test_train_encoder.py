@@ -24,6 +24,7 @@ from telltale.lab.crops import (
     rows_of,
 )
 from telltale.lab.edits import EDITS
+from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.encoder_labels import labels_for
 from telltale.lab.landmarks import from_boxes
 from telltale.lab.pairs import split_of
@@ -79,6 +80,30 @@ def test_the_same_seed_draws_the_same_pair(photo):
     one, two = (draw_pair([photo], "self_blend", 0.7, np.random.default_rng(9)) for _ in range(2))
     np.testing.assert_array_equal(one.edited, two.edited)
     assert one.regions == two.regions
+
+
+def test_a_pair_set_elsewhere_differs_where_the_edit_is_alone(photo):
+    scene = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        pair = draw_pair([photo], "neck_step", 1.0, rng, Elsewhere(1.0, [scene]))
+        change = np.abs(pair.real.astype(int) - pair.edited.astype(int)).mean(2)
+        assert change[pair.mask > 0.5].mean() > 3 * change[pair.mask == 0].mean()
+
+
+def test_another_place_stands_behind_the_person_and_not_before(photo):
+    green = np.zeros((64, 64, 3), np.uint8)
+    green[..., 1] = 255
+    moved = 0
+    for seed in range(12):
+        out = Elsewhere(1.0, [green]).moved(photo.pixels, photo.matte, np.random.default_rng(seed))
+        assert out.shape == photo.pixels.shape
+        r, g, b = (out[..., n].astype(int) for n in range(3))
+        behind, person = photo.matte < 8, photo.matte > 247
+        if (g - np.maximum(r, b))[behind].mean() > 40:
+            moved += 1
+            assert (g - np.maximum(r, b))[person].mean() < 20
+    assert moved >= 4  # the others keep their wall, or lost their colour
 
 
 def test_the_own_region_comes_at_both_scales_and_holds_the_edit(photo):

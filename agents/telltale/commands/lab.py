@@ -62,13 +62,21 @@ def bench() -> None:
 )
 @click.option("--out", type=FOLDER, required=True, help="Where the bench goes.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
-def bench_build(faces: Path, out: Path, seed: int) -> None:
+@click.option(
+    "--elsewhere",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of the pairs set before another background, in other light, taken by another camera; "
+    "wants photographs taken before an even wall.",
+)
+def bench_build(faces: Path, out: Path, seed: int, elsewhere: float) -> None:
     """Plant edits of every kind in the photographs of a folder."""
     from telltale.lab.bench import build
 
     if not faces.is_dir():
         raise UsageError(f"--faces {faces}: no such folder")
-    build(faces, out, seed, find=_find, say=_say)
+    build(faces, out, seed, find=_find, say=_say, elsewhere=elsewhere)
 
 
 @bench.command("show")

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from telltale.lab.edits import EDITS, STRENGTHS, CannotPlant
+from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.frames import encoded
 from telltale.lab.pairs import Find, Pair, Say, Split, Subject, draw, split_of, subjects
 from telltale.lab.people import PEOPLE, people_file
@@ -43,15 +44,18 @@ def build(
     say: Say = lambda _: None,
     kinds: Sequence[str] = tuple(EDITS),
     every_strength: bool | None = None,
+    elsewhere: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Build a bench in ``out`` and return the rows of its manifest.
 
     Every photograph is paired with a twin of every kind it lends itself to: at all three
     strengths if ``every_strength`` (by default where there are at most ``FEW`` photographs), else
     at one, turned so that each kind is seen at each strength over three photographs.
-    ``say`` gets a line of progress now and then. Raises ``UsageError``.
+    A share ``elsewhere`` of the pairs gets another place, light and camera before anything is planted,
+    and says so in the manifest. ``say`` gets a line of progress now and then. Raises ``UsageError``.
     """
     people = subjects(faces, find, say)
+    places = Elsewhere.packaged(elsewhere) if elsewhere else None
     everything = len(people) <= FEW if every_strength is None else every_strength
     for folder in ("pictures", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -61,7 +65,7 @@ def build(
         for k, kind in enumerate(kinds):
             for strength in STRENGTHS if everything else (STRENGTHS[(n + k) % 3],):
                 try:
-                    pair = draw(subject, kind, strength, seed, people)
+                    pair = draw(subject, kind, strength, seed, people, places)
                 except CannotPlant:
                     refused[kind] = refused.get(kind, 0) + 1
                     continue
@@ -115,7 +119,7 @@ def _written(out: Path, subject: Subject, pair: Pair) -> list[dict[str, Any]]:
     if not ok:
         raise RuntimeError(f"the PNG encoder refused {mask}")
     (out / mask).write_bytes(png.tobytes())
-    shared = {
+    shared: dict[str, Any] = {
         "pair": name, "kind": twins.kind, "person": subject.person,
         "split": split_of(subject.person), "photograph": subject.name,
         "landmarks_from": subject.landmarks_from, "degradation": asdict(pair.degradation),
@@ -124,6 +128,8 @@ def _written(out: Path, subject: Subject, pair: Pair) -> list[dict[str, Any]]:
             for r in pair.regions
         ],
     }  # fmt: skip
+    if pair.elsewhere:
+        shared["elsewhere"] = True
     rows = []
     for label, pixels in ((0, twins.real), (1, twins.edited)):
         file = f"pictures/{name}-{('real', 'edited')[label]}.jpg"

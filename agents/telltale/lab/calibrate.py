@@ -24,8 +24,9 @@ from PIL import Image
 from telltale.app import Wiring
 from telltale.cues import LANGUAGES, SIDES, Cue, sentences
 from telltale.events import Region
-from telltale.lab.crops import Pair, Photograph, draw_pair, photographs, share
+from telltale.lab.crops import ELSEWHERE, Pair, Photograph, draw_pair, photographs, share
 from telltale.lab.edits import EDITS, CannotPlant
+from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.pipeline import Pipeline
 from telltale.lab.statistics import auroc, bootstrap
 from telltale.policy.calibration import Calibration, ClaimFit, CueNorm, ImageFit
@@ -99,13 +100,15 @@ def calibrate(
 
 
 def drawn(photos: Sequence[Photograph], seed: int, rounds: int) -> list[Pair]:
-    """Pairs of every kind in turn, at medium and plain strength."""
+    """Pairs of every kind in turn, at medium and plain strength, half of them outside the studio."""
     rng = np.random.default_rng(seed)
+    elsewhere = Elsewhere.packaged(ELSEWHERE)
     pairs = []
     for n in range(rounds):
         for kind in EDITS:
             try:
-                pairs.append(draw_pair(photos, kind, STRENGTHS[n % len(STRENGTHS)], rng))
+                strength = STRENGTHS[n % len(STRENGTHS)]
+                pairs.append(draw_pair(photos, kind, strength, rng, elsewhere))
             except CannotPlant:
                 continue  # not in these photographs
     return pairs

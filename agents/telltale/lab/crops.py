@@ -165,9 +165,7 @@ def mask_crop(mask: Mask, box: Box, scale: float) -> NDArray[np.uint8]:
     return crop(grey, box, MASK_PX, scale)[..., 0]
 
 
-def build(
-    faces: Path, folder: Path, seed: int, numbers: Iterable[int], twins: int = 256
-) -> None:
+def build(faces: Path, folder: Path, seed: int, numbers: Iterable[int], twins: int = 256) -> None:
     """Write the shards of those numbers to ``folder``; those that exist are kept.
 
     The crops are of training people, half of them set elsewhere. A shard follows from the seed and its

@@ -24,14 +24,19 @@ from PIL import Image
 
 from telltale.cues import LANGUAGES, SIDES, Cue, load_cues, sentences
 from telltale.lab.crops import KINDS, LEFT_OUT, SCALES, TRAINED, Pair, draw_pair, photographs
+from telltale.lab.cutouts import backgrounds
 from telltale.lab.edits import EDITS, CannotPlant
+from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.statistics import Figure, auroc, bootstrap
 from telltale.models import Embeddings
 from telltale.models.clip import ClipEncoder, load_mini
 from telltale.regions import Pixels, Region, crop
 
 Array = NDArray[np.float64]
-MEASURED: tuple[tuple[str, float], ...] = (("plain", 1.0), ("medium", 0.5))
+MEASURED: tuple[tuple[str, float, float], ...] = (
+    ("plain", 1.0, 0.0), ("medium", 0.5, 0.0), ("plain_elsewhere", 1.0, 1.0),
+)  # fmt: skip
+"""Name, strength of the edits, share of the pictures set outside the studio."""
 REFERENCE_PAIRS = 42
 """Untouched pictures of training people whose mean embedding is taken off."""
 
@@ -106,13 +111,16 @@ def evaluate(
         "people": len({p.person for p in photos}),
         "pairs_per_kind": pairs,
     }
-    for number, (name, strength) in enumerate(MEASURED):
+    scenes = backgrounds()
+    for number, (name, strength, moved) in enumerate(MEASURED):
+        elsewhere = Elsewhere(moved, scenes) if moved else None
         rows: list[Row] = []
         for k, kind in enumerate(KINDS):
             rng = np.random.default_rng([seed, number, k])
             for _ in range(pairs):
                 try:
-                    rows.append(_row(margins, draw_pair(photos, kind, strength, rng), rng))
+                    pair = draw_pair(photos, kind, strength, rng, elsewhere)
+                    rows.append(_row(margins, pair, rng))
                 except CannotPlant:
                     break
         figures[name] = _figures(rows, seed) | {"by_group": _by_group(rows, groups, seed)}

@@ -21,10 +21,12 @@ FACE_PX = (150.0, 300.0)
 
 @dataclass(frozen=True)
 class Framed:
-    """A frame of a photograph and the landmarks in its pixels."""
+    """A frame of a photograph, the landmarks in its pixels, and its window in the photograph's."""
 
     pixels: Pixels
     landmarks: Landmarks
+    window: tuple[int, int, int, int]
+    """Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def framed(pixels: Pixels, landmarks: Landmarks, rng: np.random.Generator) -> Fr
     size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
     if scale < 1.0:
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return Framed(part, landmarks.moved(1.0, -left, -top).moved(scale))
+    moved = landmarks.moved(1.0, -left, -top).moved(scale)
+    return Framed(part, moved, (left, top, right, bottom))
 
 
 def encoded(pixels: Pixels, quality: int) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab.crops import (
+    ELSEWHERE,
     KINDS,
     SIZE_PX,
     TRAINED,
@@ -27,6 +28,7 @@ from telltale.lab.crops import (
     share,
 )
 from telltale.lab.edits import CannotPlant
+from telltale.lab.elsewhere import Elsewhere
 from telltale.regions import Region, crop
 
 PER_SHARD = 32
@@ -54,10 +56,11 @@ class Twin:
 
 
 def make(faces: Path, folder: Path, seed: int, shards: int, measuring: bool) -> None:
-    """Fill ``folder`` with shards of PER_SHARD twins: of people and kinds trained on, or
-    (``measuring``) of people never trained on, all kinds, at plain and medium strength."""
+    """Fill ``folder`` with shards of PER_SHARD twins: of people and kinds trained on, half of them
+    outside the studio, or (``measuring``) of people never trained on, all kinds, at plain and medium strength."""
     folder.mkdir(parents=True, exist_ok=True)
     photos: list[Photograph] = []
+    elsewhere = None if measuring else Elsewhere.packaged(ELSEWHERE)
     for number in range(shards):
         path = folder / f"{number:04d}.npz"
         if path.exists():
@@ -66,7 +69,7 @@ def make(faces: Path, folder: Path, seed: int, shards: int, measuring: bool) -> 
         rng = np.random.default_rng([seed, 7, int(measuring), number])
         part = path.with_suffix(".part")
         with part.open("wb") as file:
-            np.savez(file, **_arrays(list(_drawn(photos, rng, number, measuring))))  # type: ignore[arg-type]
+            np.savez(file, **_arrays(list(_drawn(photos, rng, number, measuring, elsewhere))))  # type: ignore[arg-type]
         part.replace(path)
 
 
@@ -109,7 +112,11 @@ def twin_of(pair: Pair) -> Twin:
 
 
 def _drawn(
-    photos: list[Photograph], rng: np.random.Generator, number: int, measuring: bool
+    photos: list[Photograph],
+    rng: np.random.Generator,
+    number: int,
+    measuring: bool,
+    elsewhere: Elsewhere | None,
 ) -> Iterator[Twin]:
     kinds = KINDS if measuring else TRAINED
     for n in range(PER_SHARD):
@@ -118,7 +125,7 @@ def _drawn(
         if measuring:
             strength = MEASURED_STRENGTHS[number % 2]
         try:
-            twin = twin_of(draw_pair(photos, kind, strength, rng))
+            twin = twin_of(draw_pair(photos, kind, strength, rng, elsewhere))
         except CannotPlant:
             continue
         if twin.own.any():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -19,8 +19,9 @@ import numpy as np
 
 from telltale.errors import UsageError
 from telltale.lab import landmarks as marks
-from telltale.lab.cutouts import held_out
+from telltale.lab.cutouts import held_out, matte
 from telltale.lab.edits import EDITS, Donor, Twins
+from telltale.lab.elsewhere import Alpha, Elsewhere
 from telltale.lab.frames import Degradation, Framed, framed
 from telltale.lab.landmarks import Found, Landmarks
 from telltale.regions import Box, Pixels, Region, regions_of
@@ -48,6 +49,7 @@ class Pair:
     twins: Twins
     regions: tuple[Region, ...]
     degradation: Degradation
+    elsewhere: bool = False
 
 
 def split_of(person: str) -> Split:
@@ -90,21 +92,28 @@ def subjects(
 
 
 def draw(
-    subject: Subject, kind: str, strength: float, seed: int, others: Sequence[Subject]
+    subject: Subject,
+    kind: str,
+    strength: float,
+    seed: int,
+    others: Sequence[Subject],
+    elsewhere: Elsewhere | None = None,
 ) -> Pair:
     """One pair, from the arguments alone. Raises ``CannotPlant``.
 
-    The donor of a pasted feature is another person of ``others``, of the same split if there is
+    A share of them is set ``elsewhere``, which wants photographs taken before an even wall. The donor of a pasted feature is another person of ``others``, of the same split if there is
     one. A kind keeps its place and form over the strengths.
     """
     rng = np.random.default_rng(_number(seed, subject.name, kind))
-    own = framed(_photograph(subject.path), subject.landmarks, rng)
+    studio = framed(_photograph(subject.path), subject.landmarks, rng)
+    number = _number(seed, subject.name, f"{kind}/elsewhere")
+    own = studio if elsewhere is None else _moved(subject, studio, elsewhere, number)
     donor = _donor(subject, kind, others, rng)
     degradation = Degradation.drawn(rng)
     twins, where = _twins(kind, own, strength, rng, donor)
     scale = degradation.scale
     regions = _regions(own, where, scale, degradation.sized(own.pixels).shape[:2])
-    return Pair(_degraded(twins, degradation), regions, degradation)
+    return Pair(_degraded(twins, degradation), regions, degradation, own is not studio)
 
 
 def _subject(path: Path, name: str, find: Find | None) -> Subject | None:
@@ -120,6 +129,15 @@ def _subject(path: Path, name: str, find: Find | None) -> Subject | None:
         return Subject(path, name, person, marks.from_boxes(regions), "detector")
     except LookupError:
         return None
+
+
+def _moved(subject: Subject, own: Framed, elsewhere: Elsewhere, number: int) -> Framed:
+    rng = np.random.default_rng(number)
+    if rng.random() >= elsewhere.share:
+        return own
+    left, top, right, bottom = own.window
+    alpha = _matte(subject.path, subject.landmarks)[top:bottom, left:right]
+    return replace(own, pixels=elsewhere.moved(own.pixels, alpha, rng))
 
 
 def _twins(
@@ -175,6 +193,17 @@ def _donor(
 def _number(seed: int, name: str, kind: str) -> int:
     digest = hashlib.sha256(f"bench/{seed}/{name}/{kind}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+_mattes: dict[Path, Alpha] = {}
+
+
+def _matte(path: Path, landmarks: Landmarks) -> Alpha:
+    """Of the photograph asked for last: they come in order, each with all its kinds."""
+    if path not in _mattes:
+        _mattes.clear()
+        _mattes[path] = matte(_photograph(path), landmarks.points)
+    return _mattes[path]
 
 
 @lru_cache(maxsize=24)

@@ -74,7 +74,7 @@ def train(
     if not list((out / "pictures").glob("*.npz")):
         make(faces, out / "pictures", seed, shards, measuring=False)
     if most_crops and not list((out / "crops").glob("*.npz")):
-        crops.build(faces, out / "crops", seed, max(2, most_crops // 250))
+        crops.build(faces, out / "crops", seed, range(max(2, most_crops // 250)))
     run.look(shards, most_crops)
     run.resume()
     until = time.monotonic() + 60 * minutes

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from telltale.delivery import kafka
+from telltale.delivery.app import FETCH_WAIT_MS, stage_app
+from telltale.delivery.metrics import Metrics
+from telltale.delivery.tracing import tracing
 from telltale.errors import UsageError
+from telltale.events import ImageUploaded
 from telltale.settings import load_settings
+from telltale.stages.contract import Answered, Batch, Stage
 
 SCRAM = {
     "kafka_bootstrap": "a:1,b:2",
@@ -55,3 +63,25 @@ def test_names_carry_the_prefix_and_lose_it_again() -> None:
     assert kafka.topic_name(settings, "images.uploaded") == "eu.images.uploaded"
     assert kafka.plain_name(settings, "eu.images.uploaded") == "images.uploaded"
     assert kafka.group_name(settings, "judge") == "eu.telltale-judge"
+
+
+class _Nothing(Stage):
+    name = "nothing"
+    version = "1"
+    reads = (ImageUploaded,)
+    batch = Batch(max_events=1)
+
+    def process(self, items):
+        return [Answered() for _ in items]
+
+
+def test_a_broker_may_not_keep_a_worker_waiting_for_events_as_long_as_faust_lets_it() -> None:
+    async def waits() -> tuple[int, int]:
+        settings = load_settings(kafka_bootstrap="127.0.0.1:1")
+        app = stage_app(_Nothing(), settings, Metrics(), tracing(None), lambda *_: None)
+        asked = app.consumer._new_consumer_thread()._create_worker_consumer(app.transport)
+        # the name under which the client keeps it is not public: this is where a new one would show
+        told = AIOKafkaConsumer(fetch_max_wait_ms=7)
+        return asked._fetch_max_wait_ms, told._fetch_max_wait_ms
+
+    assert asyncio.run(waits()) == (FETCH_WAIT_MS, 7)

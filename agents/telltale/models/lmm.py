@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ class TransformersJudge:
         self.model: Any = model.eval().requires_grad_(False)
         self.processor, self.revision, self.crop_px = processor, revision, crop_px
         self._timeout_s, self._attempts, self.max_tokens = timeout_s, attempts, max_tokens
+        # judge and verify of one process ask the same model, whose tokenizer is for one thread at a time
+        self._turn = threading.Lock()
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.tokenizer.padding_side = "left"
         size = int(model.config.get_text_config().vocab_size)
@@ -76,7 +79,7 @@ class TransformersJudge:
             if not pending:
                 break
             asked = [questions[n] for n in pending]
-            with at_work("judge", self.model.device.type):
+            with self._turn, at_work("judge", self.model.device.type):
                 answered = self.write(asked, attempt)
             for n, written in zip(pending, answered, strict=True):
                 answers[n] = self.read(written, questions[n])

@@ -11,12 +11,12 @@ from PIL import Image
 from skimage import data
 
 from telltale.cues import load_cues
+from telltale.lab.crop_cache import Cache
 from telltale.lab.crops import (
     KINDS,
     LEFT_OUT,
     TRAINED,
     TYPES,
-    Cache,
     Photograph,
     draw_pair,
     mask_crop,

@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from telltale.cues import LANGUAGES, SIDES, Cue, sentences
-from telltale.lab.crops import KINDS, SIZE_PX, Rows
+from telltale.lab.crop_cache import Rows
+from telltale.lab.crops import KINDS, SIZE_PX
 from telltale.lab.encoder_labels import Labels
 from telltale.lab.encoder_text import ENTRIES
 from telltale.models.clip import build_mini

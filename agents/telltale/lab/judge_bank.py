@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from telltale.lab.crops import KINDS, TYPES, Cache
+from telltale.lab.crop_cache import Cache
+from telltale.lab.crops import KINDS, TYPES
 from telltale.lab.judge_data import Scene
 from telltale.lab.judge_pictures import Twin, read
 from telltale.models.lmm_mini import LAYERS, pooled

@@ -28,7 +28,8 @@ from torch import nn
 
 from telltale.cues import Cue, load_cues, load_documents
 from telltale.errors import UsageError
-from telltale.lab.crops import KINDS, TRAINED, Cache, build
+from telltale.lab.crop_cache import Cache, build
+from telltale.lab.crops import KINDS, TRAINED
 from telltale.lab.encoder_labels import Labels, labels_for
 from telltale.lab.encoder_learner import (
     CONFIG,

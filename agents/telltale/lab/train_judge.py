@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from telltale.cues import load_cues
 from telltale.errors import WeightsMissing
-from telltale.lab import crops
+from telltale.lab import crop_cache
 from telltale.lab.judge_bank import Composer, scenes, seeing
 from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Scene, Writer
 from telltale.lab.judge_pictures import make
@@ -74,7 +74,7 @@ def train(
     if not list((out / "pictures").glob("*.npz")):
         make(faces, out / "pictures", seed, shards, measuring=False)
     if most_crops and not list((out / "crops").glob("*.npz")):
-        crops.build(faces, out / "crops", seed, range(max(2, most_crops // 250)))
+        crop_cache.build(faces, out / "crops", seed, range(max(2, most_crops // 250)))
     run.look(shards, most_crops)
     run.resume()
     until = time.monotonic() + 60 * minutes
@@ -133,7 +133,7 @@ class Run:
         see = seeing(self.model.model.vision_tower)
         self.whole = scenes(self.out / "pictures", self.kept, see, shards)
         if most_crops:
-            cache = crops.Cache(self.out / "crops")
+            cache = crop_cache.Cache(self.out / "crops")
             self.composer = Composer(cache, self.kept, see, most_crops)
 
     def batch(self, progress: float) -> list[tuple[Scene, bool, Example]]:

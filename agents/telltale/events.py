@@ -234,7 +234,7 @@ class Explanation(_Model):
     """Maps for the claims of a verdict."""
 
     maps: tuple[SaliencyMap, ...]
-    overview: str | None = Field(None, description="key of a PNG with regions and claims drawn in")
+    overview: str | None = Field(None, description="key of a JPEG with regions and claims drawn in")
     encoder: str
 
 

@@ -118,7 +118,7 @@ def test_show_prints_the_evidence_of_an_image(world, answers) -> None:
     done = world.telltale("show", face["image_id"])
     assert done.returncode == 0, done.stderr
     assert face["verdict"] in done.stdout
-    assert "overview.png" in done.stdout
+    assert "overview.jpg" in done.stdout
     recorded = json.loads(world.telltale("show", face["image_id"], "--json").stdout)[0]
     assert recorded["verdict"]["verdict"]["probability"] == face["probability"]
     assert world.telltale("show", "nobody").returncode == 2

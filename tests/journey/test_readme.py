@@ -99,7 +99,7 @@ def test_the_commands_of_the_readme_do_what_it_says(home) -> None:
                 assert re.search(r"p=\d\.\d\d", done.stdout)
                 image_id = re.search(r"photo-[0-9a-f]{8}", done.stdout).group()
             if "show" in command:
-                assert "overview.png" in done.stdout or "not drawn yet" in done.stdout
+                assert "overview.jpg" in done.stdout or "not drawn yet" in done.stdout
     finally:
         run(".venv/bin/telltale down", home)
     assert "telltale down" in own[-1]

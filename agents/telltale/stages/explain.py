@@ -42,7 +42,7 @@ class Explain:
     """Draws maps for the strongest claims."""
 
     name = "explain"
-    version = "1"
+    version = "2"
     reads: tuple[type[Event], ...] = (VerdictIssued,)
     # one picture shares nothing with the next: more at once would only hold up a hand-over
     batch = Batch(max_events=1)
@@ -95,7 +95,7 @@ class Explain:
             if claim.cue_id in self._cues and claim.region_id in regions
             for drawn in self._maps(f"{folder}/{n}", claim, regions[claim.region_id], pixels)
         ]
-        whole = f"{folder}/overview.png"
+        whole = f"{folder}/overview.jpg"
         self._blobs.put_picture(
             whole, overview(pixels, event.detection.regions, event.verdict.claims)
         )

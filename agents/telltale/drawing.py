@@ -1,7 +1,7 @@
 """Pictures for people: saliency over a crop, regions and claims over the whole.
 
-In: pixels (H x W x 3 uint8), heat (h x w float 0 to 1), regions and claims. Out: PNG bytes of a
-heat map, JPEG bytes of an overview, the same for the same input.
+In: pixels (H x W x 3 uint8), heat (h x w float 0 to 1), regions and claims. Out: JPEG bytes of a
+heat map or an overview, the same for the same input.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from telltale.regions import Pixels
 
 # Perceptually ordered from dark to light (the inferno map at five even steps), readable by the
 # colour-blind and in print.
-STOPS = np.array(
-    [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64
+STOPS = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]])
+LEVELS = 256
+_STRENGTH = np.linspace(0, 1, LEVELS)
+COLOUR_RAMPS = tuple(
+    np.interp(_STRENGTH, np.linspace(0, 1, len(STOPS)), channel).astype(int) for channel in STOPS.T
 )
+OPACITY_RAMP = (255 * 0.75 * _STRENGTH**0.7).astype(int)
 COLOURS = {"artifact": "#d1495b", "natural": "#2e7d32", "undecidable": "#e0a100"}
 OVERVIEW_PX = 900
 MAP_PX = 384
@@ -28,16 +32,13 @@ MAP_PX = 384
 
 def heat_over(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
     """The heat laid over the crop; transparent where it is nought."""
-    base = Image.fromarray(pixels).resize((MAP_PX, MAP_PX), Image.Resampling.BICUBIC)
-    grey = np.asarray(base.convert("L"), np.float64)[..., None].repeat(3, axis=2)
-    scaled = Image.fromarray(np.float32(heat)).resize((MAP_PX, MAP_PX), Image.Resampling.BILINEAR)
-    strength = np.clip(np.asarray(scaled, np.float64), 0, 1)
-    at = strength * (len(STOPS) - 1)
-    low = np.minimum(at.astype(int), len(STOPS) - 2)
-    share = (at - low)[..., None]
-    colour = STOPS[low] * (1 - share) + STOPS[low + 1] * share
-    opacity = 0.75 * strength[..., None] ** 0.7
-    return _png(Image.fromarray((grey * (1 - opacity) + colour * opacity).astype(np.uint8)))
+    size = (MAP_PX, MAP_PX)
+    grey = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert("L")
+    scaled = Image.fromarray(np.float32(heat)).resize(size, Image.Resampling.BILINEAR)
+    levels = np.rint(np.clip(np.asarray(scaled), 0, 1) * (LEVELS - 1)).astype(np.uint8)
+    strength = Image.fromarray(levels)
+    colour = Image.merge("RGB", [strength.point(list(ramp)) for ramp in COLOUR_RAMPS])
+    return _jpeg(Image.composite(colour, grey.convert("RGB"), strength.point(list(OPACITY_RAMP))))
 
 
 def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim]) -> bytes:
@@ -45,7 +46,9 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
     height, width = pixels.shape[:2]
     shrink = min(1.0, OVERVIEW_PX / max(height, width))
     picture = Image.fromarray(pixels).resize(
-        (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        (max(1, round(width * shrink)), max(1, round(height * shrink))),
+        Image.Resampling.BILINEAR,
+        reducing_gap=2.0,
     )
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(14)
@@ -64,10 +67,7 @@ def overview(pixels: Pixels, regions: Sequence[Region], claims: Sequence[Claim])
             at = (max(0, box[0]), max(0, box[1] - 17))
             draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)
             draw.text(at, label, fill="white", font=font)
-    out = io.BytesIO()
-    # it is mostly photograph: a PNG was seven times as large and took thirty times as long
-    picture.save(out, "JPEG", quality=90, subsampling=0)
-    return out.getvalue()
+    return _jpeg(picture)
 
 
 def shown(claim: Claim) -> str:
@@ -78,8 +78,8 @@ def shown(claim: Claim) -> str:
     return claim.polarity if claim.status == "supported" else other
 
 
-def _png(picture: Image.Image) -> bytes:
+def _jpeg(picture: Image.Image) -> bytes:
     out = io.BytesIO()
-    # the strongest compression took longer than all else that happens to a picture but the models
-    picture.save(out, "PNG", compress_level=3)
+    # they are mostly photograph: a PNG is several times as large and takes longer to write
+    picture.save(out, "JPEG", quality=90, subsampling=0)
     return out.getvalue()

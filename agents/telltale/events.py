@@ -225,7 +225,7 @@ class SaliencyMap(_Model):
     method: str
     informative: bool
     picture: str | None = Field(
-        None, description="key of a PNG in the image store; null if uninformative"
+        None, description="key of a JPEG in the image store; null if uninformative"
     )
     scores: MapScores
 

@@ -187,21 +187,23 @@ def regions_for(cue_region: CueRegion, regions: Iterable[Region]) -> list[Region
     return []
 
 
-def crop(pixels: Pixels, box: Box, size_px: int, scale: float = 1.0) -> Pixels:
+def crop(picture: Pixels | Image.Image, box: Box, size_px: int, scale: float = 1.0) -> Pixels:
     """A square window around ``box``, ``scale`` times its longer side, as size x size x 3 uint8.
 
     The window is moved, then shrunk, to stay inside the picture, so no padding is invented.
-    Downscaling averages (antialiased bilinear); upscaling is bilinear.
+    Downscaling averages (antialiased bilinear); upscaling is bilinear. For several windows of one
+    picture give an ``Image``: pixels are copied into one at every call.
     Raises ``ValueError`` for a box without area.
     """
     if area_px(box) <= 0:
         raise ValueError(f"box {box} has no area")
-    height, width = pixels.shape[:2]
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    width, height = image.size
     side = min(max(box[2] - box[0], box[3] - box[1]) * scale, width, height)
     side = max(side, 1.0)
     x0 = min(max((box[0] + box[2] - side) / 2, 0.0), width - side)
     y0 = min(max((box[1] + box[3] - side) / 2, 0.0), height - side)
-    window = Image.fromarray(pixels).resize(
+    window = image.resize(
         (size_px, size_px), Image.Resampling.BILINEAR, box=(x0, y0, x0 + side, y0 + side)
     )
     return np.asarray(window)

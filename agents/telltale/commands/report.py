@@ -65,7 +65,7 @@ def write(
     first_verdict_s: float | None,
     read_picture: Callable[[str], bytes],
 ) -> None:
-    """Write both files. ``read_picture`` gives the PNG bytes of a key."""
+    """Write both files. ``read_picture`` gives the bytes of a key."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary(results, first_verdict_s), indent=2, ensure_ascii=False)
     (folder / "summary.json").write_text(text)

@@ -129,7 +129,8 @@ def _seen(wiring: Wiring, pair: Pair, pixels: Pixels) -> Seen:
         r.model_copy(update={"embedding_keys": tuple(f"{r.region_id}:{s}" for s in SCALES)})
         for r in found
     ]
-    crops = [crop(pixels, r.box_px, encoder.size_px, s) for r in regions for s in SCALES]
+    picture = Image.fromarray(pixels)
+    crops = [crop(picture, r.box_px, encoder.size_px, s) for r in regions for s in SCALES]
     keys = [k for r in regions for k in r.embedding_keys]
     own = frozenset(r.region_id for r in regions if share(pair.mask, r.geometry(), 1.0) > OWN)
     return Seen(

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from telltale.events import Region
 from telltale.models import Encoder
@@ -68,9 +69,10 @@ class RegionEmbedder:
         found = self._cache.get_many(list(places))
         missing = [k for k in places if k not in found]
         fresh: dict[str, Vector] = {}
+        images: dict[str, Image.Image] = {}
         for start in range(0, len(missing), MOST_CROPS):
             chunk = missing[start : start + MOST_CROPS]
-            crops = [self._crop(*places[k], pixels or {}) for k in chunk]
+            crops = [self._crop(*places[k], pixels or {}, images) for k in chunk]
             vectors = self.encoder.encode_images(crops)
             # as they will come back from the cache, or a verdict would depend on what was cached
             rounded = vectors.astype(np.float16).astype(np.float32)
@@ -79,8 +81,17 @@ class RegionEmbedder:
             self._cache.put_many(fresh)
         return {**found, **fresh}
 
-    def _crop(self, sha256: str, box: Box, scale: float, pixels: Mapping[str, Pixels]) -> Pixels:
-        picture = pixels.get(sha256)
-        if picture is None:
-            picture = self._reader.pixels(sha256)
-        return crop(picture, box, self.encoder.size_px, scale)
+    def _crop(
+        self,
+        sha256: str,
+        box: Box,
+        scale: float,
+        pixels: Mapping[str, Pixels],
+        images: dict[str, Image.Image],
+    ) -> Pixels:
+        if sha256 not in images:
+            picture = pixels.get(sha256)
+            picture = self._reader.pixels(sha256) if picture is None else picture
+            images.clear()  # a picture's regions come one after the other: one copy is held
+            images[sha256] = Image.fromarray(picture)
+        return crop(images[sha256], box, self.encoder.size_px, scale)

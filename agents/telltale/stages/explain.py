@@ -42,7 +42,7 @@ class Explain:
     """Draws maps for the strongest claims."""
 
     name = "explain"
-    version = "2"
+    version = "3"
     reads: tuple[type[Event], ...] = (VerdictIssued,)
     # one picture shares nothing with the next: more at once would only hold up a hand-over
     batch = Batch(max_events=1)
@@ -136,13 +136,14 @@ class Explain:
             self._explainer.explain(window, artifact, natural, method)
             for method in self._policy.current().explain_methods
         ]
-        deleted = [without_top(window, result.heat) for result in results]
+        blurred = blur(window)
+        deleted = [without_top(window, blurred, result.heat) for result in results]
         shown = self._encoder.encode_images([window, *deleted]) @ direction
         maps = []
         for result, left in zip(results, shown[1:], strict=True):
             method, picture = result.method, None
             if result.informative:
-                picture = f"{name}-{method.replace('+', 'p')}.png"
+                picture = f"{name}-{method.replace('+', 'p')}.jpg"
                 self._blobs.put_picture(picture, heat_over(window, result.heat))
             maps.append(
                 SaliencyMap(
@@ -173,11 +174,17 @@ def mass_in_middle(heat: NDArray[np.float32], share: float) -> float:
     return min(inside / total, 1.0) if total > 0 else 0.0
 
 
-def without_top(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
+def blur(pixels: Pixels) -> Pixels:
+    """What is laid where a crop is deleted: itself, without its detail."""
+    height, width = pixels.shape[:2]
+    blurred: Pixels = ndimage.gaussian_filter(pixels, (height / 16, width / 16, 0))
+    return blurred
+
+
+def without_top(pixels: Pixels, blurred: Pixels, heat: NDArray[np.float32]) -> Pixels:
     """The picture with its hottest tenth blurred away (deletion: Petsiuk et al., RISE, 2018)."""
     height, width = pixels.shape[:2]
     zoom = (height / heat.shape[0], width / heat.shape[1])
     full = ndimage.zoom(heat, zoom, order=1)[:height, :width]
     hot = (full >= np.quantile(full, 1 - DELETED))[..., None]
-    blurred = ndimage.gaussian_filter(pixels, (height / 16, width / 16, 0))
     return np.where(hot, blurred, pixels).astype(np.uint8)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from PIL import Image
+
 from telltale.cues import Cue
 from telltale.events import Claim, CuesRetrieved, Event, Judgment, JudgmentMade, Region
 from telltale.models import Judge, Question
@@ -76,12 +78,13 @@ def question(
         for c in event.retrieval.candidates
         if c.cue_id in cues and c.region_id in regions
     )
+    picture = Image.fromarray(pixels)
     unique = tuple(dict.fromkeys((cue.cue_id, region) for cue, region in asked))
     return Question(
         image_id=event.image_id,
         pixels=pixels,
         regions=tuple(regions.values()),
-        crops={r: crop(pixels, regions[r].box_px, crop_px) for _, r in unique},
+        crops={r: crop(picture, regions[r].box_px, crop_px) for _, r in unique},
         asked=tuple((cues[c], r) for c, r in unique),
         language=language,
     )

@@ -93,13 +93,13 @@ class CueStore:
             return []
         query = """
             SELECT r.region_id, c.cue_id, c.side, 1 - c.distance
-            FROM unnest(%s::text[], %s::text[], %s::text[]) AS r (region_id, vector, cue_regions),
+            FROM unnest(%s::text[], %s::text[]::halfvec[], %s::text[]) AS r (region_id, vector, cue_regions),
                  unnest(ARRAY['artifact', 'natural']) AS s (side),
                  LATERAL (
-                    SELECT cue_id, side, vector <=> r.vector::halfvec AS distance
+                    SELECT cue_id, side, vector <=> r.vector AS distance
                     FROM cue_vectors
                     WHERE encoder = %s AND side = s.side AND region = ANY (string_to_array(r.cue_regions, ','))
-                    ORDER BY vector <=> r.vector::halfvec, cue_id LIMIT %s
+                    ORDER BY vector <=> r.vector, cue_id LIMIT %s
                  ) AS c
         """
         with self._database.connection() as db:
@@ -167,11 +167,11 @@ class CueStore:
             return {}
         query = """
             SELECT r.region_id, array_agg(e.exemplar_id ORDER BY e.distance, e.exemplar_id)
-            FROM unnest(%s::text[], %s::text[], %s::text[]) AS r (region_id, type, vector),
+            FROM unnest(%s::text[], %s::text[], %s::text[]::halfvec[]) AS r (region_id, type, vector),
                  LATERAL (
-                    SELECT exemplar_id, vector <=> r.vector::halfvec AS distance
+                    SELECT exemplar_id, vector <=> r.vector AS distance
                     FROM exemplars WHERE encoder = %s AND region = r.type
-                    ORDER BY vector <=> r.vector::halfvec, exemplar_id LIMIT %s
+                    ORDER BY vector <=> r.vector, exemplar_id LIMIT %s
                  ) AS e
             GROUP BY r.region_id
         """

@@ -118,6 +118,7 @@ class Wiring:
         """YOLO."""
         from telltale.models.yolo import load_detector
 
+        self._use_threads()
         return load_detector(self.given)
 
     @cached_property
@@ -128,9 +129,8 @@ class Wiring:
     @cached_property
     def _clip(self) -> ClipEncoder:
         from telltale.models.clip import load_encoder
-        from telltale.models.devices import use_threads
 
-        use_threads(self.given.threads)
+        self._use_threads()
         return load_encoder(self.given)
 
     @cached_property
@@ -143,7 +143,13 @@ class Wiring:
             return EndpointJudge.of(self.given)
         from telltale.models.lmm import load_judge
 
+        self._use_threads()
         return load_judge(self.given)
+
+    def _use_threads(self) -> None:
+        from telltale.models.devices import use_threads
+
+        use_threads(self.given.threads)
 
     @cached_property
     def explainer(self) -> Explainer:

@@ -17,7 +17,9 @@ from telltale.app import STAGES
 from telltale.events import Envelope, ImageUploaded
 from telltale.lab.stream_bare import _Recorded
 from telltale.lab.stream_empty import EMPTY, empty_stages
-from telltale.lab.stream_measure import HANDLED, percentiles, pictures, worked_s
+from telltale.lab.stream_models import pictures, worked_s
+from telltale.lab.stream_plan import percentiles
+from telltale.lab.stream_plumbing import HANDLED
 from telltale.lab.stream_traffic import WHEN, upload_envelope
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Item
@@ -95,7 +97,7 @@ def test_latency_is_what_was_seen_and_not_interpolated() -> None:
 def test_the_work_of_a_stage_is_not_counted_as_added_latency(tmp_path) -> None:
     lines = [["detect", ["a", "b"], 0.5], ["judge", ["b"], 2.0], ["record", ["a"], 9.0]]
     (tmp_path / "times").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert worked_s(tmp_path / "times", "a") == 0.5  # its explanation does not wait for record
+    assert worked_s([tmp_path / "times"], "a") == 0.5  # its explanation does not wait for record
 
 
 @pytest.mark.timeout(1200)  # loads the models three times

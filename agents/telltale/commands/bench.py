@@ -34,7 +34,7 @@ def bench() -> None:
 )
 @click.option(
     "--pictures",
-    default=16,
+    default=48,
     show_default=True,
     type=click.IntRange(0),
     help="Pictures a run through the real models; 0 measures the plumbing only.",
@@ -65,7 +65,7 @@ def bench() -> None:
     default=2,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes of all seven empty stages.",
+    help="Processes of each: of all seven stages, of the bare loop, of the plain app.",
 )
 @click.option(
     "--out",
@@ -85,9 +85,12 @@ def stream(
     bare loop (the limit), the stages called directly, and a plain Faust app that takes one
     event at a time. Latency added at low load, and events a second, with empty models:
     the seven stages' topics, events, batches and delivery, and answers that are there at once.
+    Each of the processes computes with its share of the cores, unless TELLTALE_THREADS says
+    otherwise.
     """
     from telltale.app import connected
-    from telltale.lab.stream_measure import Plan, measure
+    from telltale.lab.stream_measure import measure
+    from telltale.lab.stream_plan import Plan
     from telltale.lab.stream_report import plot, table
 
     say = Console(stderr=True, highlight=False).print

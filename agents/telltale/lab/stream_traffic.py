@@ -7,6 +7,7 @@ or answer in time, naming what is missing.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from telltale import topics
@@ -46,6 +48,7 @@ class Uploads:
             {
                 **confluent_options(settings),
                 "linger.ms": 0,
+                "partitioner": "murmur2_random",  # the stages' client's own
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
@@ -61,6 +64,19 @@ class Uploads:
         if left := self._producer.flush(60):
             raise DependencyAway("kafka", f"{left} uploads of the benchmark were not taken")
         return sent
+
+
+def evenly(stem: str, count: int, partitions: int) -> list[str]:
+    """Image ids that begin with ``stem`` and go to the partitions in turn, on every topic."""
+    names = []
+    for n in range(count):
+        tries = (f"{stem}{n}-{k}" for k in itertools.count())
+        names.append(next(t for t in tries if _partition(t, partitions) == n % partitions))
+    return names
+
+
+def _partition(image_id: str, partitions: int) -> int:
+    return int(murmur2(image_id.encode()) & 0x7FFFFFFF) % partitions
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """A process of the benchmark: ``python -m telltale.lab.stream_worker KIND STAGES [TIMES]``.
 
 In: KIND ``stream`` (the product's worker with all seven stages), ``naive`` (the plain Faust app) or
-``bare`` (the loops without a stream; every line on standard input names a folder of pictures, every line
-on standard output says what they took); STAGES ``models`` (the real ones), ``empty``, or a folder with
+``bare`` (the loops without a stream: a line on standard input names a folder of pictures for the stages, an
+empty one has the models do it again; a line on standard output says how many seconds that took); STAGES ``models`` (the real ones), ``empty``, or a folder with
 ``verdict.json`` and ``explanation.json`` whose sections empty stages then carry; TIMES, a file to which
 every call of a stage's ``prepare`` and ``process`` is written. Settings come from the environment.
 """
@@ -87,8 +87,9 @@ def bare(settings: Settings) -> None:
     configure_logs(settings)
     loop = BareLoop(settings)
     for line in sys.stdin:
-        took = loop.run(sorted(Path(line.strip()).iterdir()))
-        print(json.dumps(took), flush=True)
+        folder = line.strip()
+        took = loop.stages_s(sorted(Path(folder).iterdir())) if folder else loop.bare_s()
+        print(took, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ and pictures are gone afterwards. Raises ``TelltaleError`` with the end of the l
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -39,8 +38,8 @@ class Child:
     log: Path
     port: int = 0
 
-    def ask(self, line: str) -> dict[str, float]:
-        """Send a line to ``bare``; its answer."""
+    def ask(self, line: str) -> float:
+        """Send a line to ``bare``; the seconds it answers with."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
@@ -48,8 +47,7 @@ class Child:
         answer = self.process.stdout.readline()
         if not answer:
             raise TelltaleError(f"the benchmark's process ended; {self._end()}")
-        found: dict[str, float] = json.loads(answer)
-        return found
+        return float(answer)
 
     def page(self, name: str) -> bytes | None:
         """One of a worker's pages; None while it does not answer well."""
@@ -114,6 +112,7 @@ class World:
             "TELLTALE_WORKER_PORT": str(port),
             "TELLTALE_WORKER_HOST": "127.0.0.1",
             "TELLTALE_LOG_LEVEL": "WARNING",
+            "TELLTALE_THREADS": str(settings.threads),
         }
         log = self.folder / f"{settings.topic_prefix}{arguments[0]}-{port}.log"
         with log.open("wb") as errors:

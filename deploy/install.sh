@@ -29,3 +29,9 @@ else
   echo "uv cannot be had here; installing with pip, which takes some minutes longer"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 fi
+# compiled once: a process that may not write bytecode (PYTHONDONTWRITEBYTECODE, a read-only file system)
+# would compile what it imports at every start, which takes it longer than all else
+env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -c '
+import telltale.cli, telltale.delivery.worker
+import telltale.models.cam, telltale.models.clip, telltale.models.lmm, telltale.models.yolo
+'

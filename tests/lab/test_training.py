@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file
 
 from telltale.commands.lab import lab
 from telltale.errors import UsageError
-from telltale.lab import train_judge, training
+from telltale.lab import train_detector, train_judge, training
 from telltale.models import files
 
 SMALL = {
@@ -31,7 +33,7 @@ def test_training_goes_on_to_more_steps_draws_its_curve_and_ships(
     torch.set_num_threads(1)
     # a detector's schedule follows the steps it was begun for; run again, it has nothing to do
     for steps in (2, 2) if part == "detector" else (1, 2):
-        order = training.Order(faces, tmp_path, 1, 20.0, steps, SMALL[part])
+        order = training.Order(faces, tmp_path, 1, 20.0, steps, material=SMALL[part])
         weights = training.train(part, order)
     done = json.loads((tmp_path / training.TRAINING).read_text())
     assert done == {"part": part, "seed": 1}
@@ -55,11 +57,36 @@ def test_a_folder_of_another_training_is_not_gone_on_with(faces, tmp_path):
 
 
 def test_a_detector_begun_for_other_steps_is_not_gone_on_with(faces, tmp_path):
-    order = training.Order(faces, tmp_path, 1, 20.0, 2, SMALL["detector"])
+    order = training.Order(faces, tmp_path, 1, 20.0, 2, material=SMALL["detector"])
     training.train("detector", order)
-    more = training.Order(faces, tmp_path, 1, 20.0, 3, SMALL["detector"])
+    more = training.Order(faces, tmp_path, 1, 20.0, 3, material=SMALL["detector"])
     with pytest.raises(UsageError, match="another training"):
         training.train("detector", more)
+
+
+def test_a_detector_names_the_weights_it_began_with(faces, tmp_path):
+    first = files.mini_folder()
+    order = training.Order(faces, tmp_path, 1, 20.0, 1, first, SMALL["detector"])
+    plan = json.loads(training.train("detector", order).with_suffix(".json").read_text())
+    digest = hashlib.sha256((first / "detector.safetensors").read_bytes()).hexdigest()
+    assert plan["training"]["start"] == digest
+    assert plan["training"]["peak_rate"] == train_detector.PEAK_RATE / 2
+
+
+def test_a_judge_begins_with_the_weights_named(faces, tmp_path):
+    first = files.mini_folder() / "judge"
+    order = training.Order(faces, tmp_path, 1, 0.0, None, first, SMALL["judge"])
+    done = load_file(training.train("judge", order) / "model.safetensors")
+    learned = {k: v for k, v in load_file(first / "model.safetensors").items() if "tower" not in k}
+    assert learned
+    assert all(torch.equal(done[k], v) for k, v in learned.items())
+
+
+def test_weights_to_begin_with_must_be_there_and_of_use(faces, tmp_path):
+    for part, said in (("encoder", "goes on where"), ("judge", r"no model\.safetensors there")):
+        with pytest.raises(UsageError, match=said):
+            training.train(part, training.Order(faces, tmp_path, 1, 1.0, 1, tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("part", training.TRAININGS)

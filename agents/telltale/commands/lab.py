@@ -105,14 +105,15 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same material.")
 @click.option("--minutes", default=60.0, show_default=True, help="How long to train from now.")
 @click.option("--steps", type=int, help="Steps in all, over resumed runs. Unset: the model's own.")
+@click.option("--start", type=FOLDER, help="Folder of weights to begin with (detector, judge).")
 @click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
 def train(
-    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, ship: bool
-) -> None:
+    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, start: Path | None, ship: bool
+) -> None:  # fmt: skip
     """Train one of the mini models from photographs in a folder."""
     from telltale.lab import training
 
-    weights = training.train(part, training.Order(faces, out, seed, minutes, steps))
+    weights = training.train(part, training.Order(faces, out, seed, minutes, steps, start))
     if ship:
         training.ship(part, weights)
         _say(f"shipped; {training.AFTER[part]}")

@@ -37,7 +37,8 @@ AFTER = {
 class Order:
     """What to train and for how long: to ``steps`` in all, or for ``minutes`` from now.
 
-    ``material`` overrides how much is prepared to learn from, by the names of the train functions.
+    ``start`` is a folder of weights to begin with; unset means random ones. ``material`` overrides
+    how much is prepared to learn from, by the names of the train functions.
     """
 
     faces: Path
@@ -45,11 +46,14 @@ class Order:
     seed: int
     minutes: float
     steps: int | None = None
+    start: Path | None = None
     material: dict[str, Any] = field(default_factory=dict)
 
 
 def train(part: str, order: Order) -> Path:
     """Train ``detector``, ``encoder`` or ``judge``; the path of its weights. See the module."""
+    if order.start is not None:
+        _startable(part, order.start)
     _claim(part, order)
     begun = any(order.out.glob("checkpoint.*"))
     try:
@@ -103,17 +107,30 @@ def _claim(part: str, order: Order) -> None:
     path.write_text(json.dumps(mine) + "\n")
 
 
+def _startable(part: str, start: Path) -> None:
+    """Whether a training of that model can begin with that folder's weights."""
+    if part == "encoder":
+        raise UsageError(
+            "--start: an encoder goes on where its checkpoint is: name that --out, the same --seed and more --steps"
+        )
+    name = {"detector": "detector.safetensors", "judge": "model.safetensors"}[part]
+    if not (start / name).is_file():
+        raise UsageError(f"--start {start}: no {name} there")
+
+
 def _detector(order: Order) -> Path:
     from telltale.lab import train_detector
 
     own = signature(train_detector.train).parameters["steps"].default
     steps = own if order.steps is None else order.steps
+    # weights that have learned already would be thrown back by the full rate
+    rate = train_detector.PEAK_RATE / (1 if order.start is None else 2)
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
         task = shown.add_task("detector", total=steps)
         return train_detector.train(
             order.faces, order.out, order.seed, order.minutes,
             progress=lambda row: shown.update(task, completed=row["step"]),
-            steps=steps, **order.material,
+            steps=steps, start=order.start, peak_rate=rate, **order.material,
         )  # fmt: skip
 
 
@@ -132,7 +149,7 @@ def _judge(order: Order) -> Path:
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
         task = shown.add_task("judge", total=1.0)
         return train_judge.train(
-            order.faces, order.out, order.seed, order.minutes, order.steps,
+            order.faces, order.out, order.seed, order.minutes, order.steps, start=order.start,
             progress=lambda done: shown.update(task, completed=done), **order.material,
         )  # fmt: skip
 

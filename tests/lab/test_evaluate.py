@@ -113,6 +113,11 @@ def test_the_command_says_again_what_it_said(bench, wiring, tmp_path):
     assert first["check_recompressed"]["pictures"] == 1
     assert 0 < first["without"]["verification"]["mcnemar"]["p"] <= 1
     assert json.loads((tmp_path / "evaluation.json").read_text()) == first
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len({a["picture"] for a in answers}) == 4
+    assert all(
+        {c["region_id"] for c in a["verdict"]["claims"]} <= set(a["regions"]) for a in answers
+    )
     with (tmp_path / "evaluation.csv").open() as file:
         named = {r["figure"] for r in csv.DictReader(file)}
     assert {"auroc", "auroc_by_kind: mouth_blur", "by_group: male: misses"} <= named

@@ -6,9 +6,11 @@ Heavy imports happen in the commands. Progress goes to standard error, results t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -18,6 +20,10 @@ from telltale.errors import UsageError
 from telltale.models import Detector, Found
 from telltale.regions import Pixels
 from telltale.settings import load_settings
+
+if TYPE_CHECKING:
+    from telltale.lab.datasets import Sample
+    from telltale.lab.pipeline import Judged
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PARTS = ("detector", "encoder", "judge")
@@ -211,7 +217,11 @@ def exemplars(faces: Path, out: Path | None, seed: int, each: int) -> None:
 @click.option("--faces", type=FOLDER, help="With --part: photographs with landmarks.")
 @click.option("--weights", type=click.Path(path_type=Path), help="With --part: other weights.")
 @click.option("--seed", default=1, show_default=True, help="With --part: what is drawn.")
-@click.option("--out", type=FOLDER, help="Also write the tables as JSON, CSV and PNG here.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    help="Also write the tables as JSON, CSV and PNG here, and every answer as a line of JSON.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate(
     folder: Path | None,
@@ -245,7 +255,17 @@ def evaluate(
         raise UsageError(
             f"--bench {folder}: no such folder; make one with 'telltale lab bench build'"
         )
-    table = _evaluated(folder, layout, split, limit, without, recompress, outside)
+    with ExitStack() as undo:
+        answers = None
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            answers = undo.enter_context((out / "answers.jsonl").open("w"))
+
+        def keep(sample: Sample, judged: Judged) -> None:
+            if answers is not None:
+                print(report.answer_line(sample, judged), file=answers)
+
+        table = _evaluated(folder, layout, split, limit, without, recompress, outside, keep)
     if out is not None:
         report.write(out, table)
     if as_json:
@@ -262,6 +282,7 @@ def _evaluated(
     without: tuple[str, ...],
     recompress: int,
     outside: bool,
+    keep: Callable[[Sample, Judged], object],
 ) -> dict[str, Any]:
     from telltale.app import Wiring
     from telltale.lab.datasets import load
@@ -276,7 +297,7 @@ def _evaluated(
         samples = drawn(samples, limit)
     wiring = Wiring(load_settings())
     pipeline = Pipeline(wiring)
-    table = judged(pipeline, samples, groups_of(folder), without, recompress)
+    table = judged(pipeline, samples, groups_of(folder), without, recompress, keep=keep)
     if outside:
         table["outside"] = evaluate_outside(pipeline)
     pipeline.close()

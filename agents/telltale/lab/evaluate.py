@@ -43,11 +43,13 @@ def evaluate(
     without: Sequence[str] = (),
     recompress: int = RECOMPRESSED,
     seed: int = 0,
+    keep: Callable[[Sample, Judged], object] = lambda *_: None,
 ) -> dict[str, Any]:
     """All tables for these samples.
 
     ``groups`` names the groups of each person, ``without`` the ``ABLATIONS`` to set beside the
-    whole, ``recompress`` how many untouched pictures serve the check that must end at .5 (0: none).
+    whole, ``recompress`` how many untouched pictures serve the check that must end at .5 (0: none);
+    ``keep`` is told every answer of the whole.
     """
     digest = hashlib.sha256()
     verdicts: list[Verdict] = []
@@ -56,6 +58,8 @@ def evaluate(
         for sample, data in batch:
             digest.update(_identity(sample, data))
         verdicts += [j.verdict.verdict for j in judged]
+        for (sample, _), one in zip(batch, judged, strict=True):
+            keep(sample, one)
         for name in without:
             ablated[name] += ABLATIONS[name](pipeline, judged)
     whole = outcomes(samples, verdicts)

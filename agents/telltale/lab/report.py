@@ -15,6 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from telltale.lab.datasets import Sample
+from telltale.lab.pipeline import Judged
+
 Row = tuple[str, float | None, float | None, float | None]
 
 
@@ -56,6 +59,19 @@ def write(out: Path, table: dict[str, Any]) -> None:
         writer.writerow(("figure", "value", "low", "high"))
         writer.writerows(rows)
     _plot(out / "evaluation.png", [r for r in rows if ": difference:" not in r[0]])
+
+
+def answer_line(sample: Sample, judged: Judged) -> str:
+    """One picture as a line of ``answers.jsonl``: what it is, and the verdict with its regions."""
+    event = judged.verdict
+    regions = event.detection.regions if event.detection else ()
+    line = {
+        "picture": sample.name, "label": sample.label, "kind": sample.kind,
+        "strength": sample.strength, "cue_id": sample.cue_id, "person": sample.person,
+        "verdict": event.verdict.model_dump(mode="json"), "features": judged.features,
+        "regions": {r.region_id: [round(v, 1) for v in r.box_px] for r in regions},
+    }  # fmt: skip
+    return json.dumps(line)
 
 
 def _show_outside(console: Console, outside: dict[str, Any]) -> None:

@@ -166,7 +166,9 @@ class Claim(_Model):
     z: float | None = Field(None, description="margin against real regions of the type, in sd")
     specificity: float | None = Field(None, description="z minus the largest placebo z")
     placebos: tuple[Placebo, ...] = ()
-    probability: Unit = Field(description="calibrated probability that the artifact is there")
+    probability: Unit = Field(
+        description="calibrated probability that the artifact is there, at even odds before looking"
+    )
     status: ClaimStatus
     named: bool = Field(
         False, description="the verdict names the artifact: it is likely enough by the policy"
@@ -194,7 +196,7 @@ class Verdict(_Model):
 
     verdict: VerdictLabel
     probability: Unit | None = Field(
-        description="calibrated probability of manipulation; null if rejected"
+        description="calibrated probability of manipulation, at even odds before looking; null if rejected"
     )
     reliability: Unit | None = Field(description="share of claims supported; null without claims")
     action: str = Field(description="what the policy asks for, e.g. 'review'")

@@ -149,10 +149,10 @@ def test_a_natural_background_does_not_vouch_for_a_face_that_was_not_found() -> 
     assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_face",))
 
 
-def test_a_high_probability_that_no_claim_stands_behind_is_no_verdict() -> None:
+def test_a_high_probability_for_which_nothing_is_named_is_no_verdict() -> None:
     verdict = verdict_of(event(claims=[]), picture((255, 0, 0)))
     assert verdict.probability > PolicyFile().current().manipulated_from
-    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_artifact_claimed",))
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("no_artifact_named",))
 
 
 def test_a_natural_claim_that_the_picture_contradicts_stands_for_the_artifact() -> None:

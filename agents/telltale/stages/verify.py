@@ -2,7 +2,7 @@
 
 In: ``JudgmentMade``. Out: ``VerdictIssued``. A judgment that could not be had, an uncalibrated
 encoder or a picture without a face that can be read makes the verdict inconclusive, with its
-reason; nothing becomes authentic by default.
+reason; nothing becomes authentic by default, and nothing manipulated without an artifact named.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Verify:
     """Checks claims and concludes."""
 
     name = "verify"
-    version = "2"
+    version = "3"
     reads: tuple[type[Event], ...] = (JudgmentMade,)
 
     def __init__(
@@ -203,12 +203,10 @@ def _concluded(
     if reasons:
         return "inconclusive", reasons
     if probability >= policy.manipulated_from:
-        # a verdict that no claim stands behind is an opinion; where the judge called a place natural
-        # and the picture says otherwise, the artifact is what stands
-        stands = any(
-            c.named or (c.polarity == "artifact" and c.status != "contradicted") for c in claims
-        )
-        return ("manipulated", ()) if stands else ("inconclusive", ("no_artifact_claimed",))
+        # a moderator must find something to look at: of verdicts that named nothing every second one
+        # was wrong
+        named = any(c.named for c in claims)
+        return ("manipulated", ()) if named else ("inconclusive", ("no_artifact_named",))
     if probability < policy.authentic_below:
         return "authentic", ()
     return "inconclusive", ("between_thresholds",)

@@ -119,7 +119,11 @@ class Settings(BaseSettings):
     image_min_side_px: int = Field(16, gt=0, description="shortest side accepted, px")
 
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1")
-    threads: int = Field(0, ge=0, description="torch threads of a worker; 0 leaves it to torch")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="torch threads of a worker; 0 leaves it to torch, which takes every core",
+    )
     weights_dir: Path | None = Field(
         None,
         description="folder of weights for the standard profile, one subfolder a model id ('/' as '--')",

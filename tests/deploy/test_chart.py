@@ -102,7 +102,7 @@ def test_probes_and_prometheus_ask_the_port_that_the_worker_opens(
         if manifest["kind"] != "Deployment":
             continue
         (worker,) = containers([manifest])
-        given = {v["name"]: v["value"] for v in worker["env"]}
+        given = {v["name"]: v.get("value") for v in worker["env"]}
         port = {"name": "pages", "containerPort": int(given["TELLTALE_WORKER_PORT"])}
         assert worker["ports"] == [port]
         assert given["TELLTALE_WORKER_HOST"] == "0.0.0.0", "asked from outside the container"
@@ -166,3 +166,14 @@ def test_preparation_runs_before_the_workers_of_a_version() -> None:
     (job,) = [m for m in rendered({}) if m["kind"] == "Job"]
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["up"]
+
+
+def test_a_worker_computes_with_the_cores_it_asked_for_unless_told_otherwise() -> None:
+    def threads(values: dict[str, Any]) -> list[dict[str, Any]]:
+        found = containers(rendered(values))
+        return [e for c in found for e in c["env"] if e["name"] == "TELLTALE_THREADS"]
+
+    asked = threads({})
+    assert len(asked) == len(containers(rendered({})))
+    assert all(e["valueFrom"]["resourceFieldRef"]["resource"] == "requests.cpu" for e in asked)
+    assert {e["value"] for e in threads({"settings": {"THREADS": "4"}})} == {"4"}

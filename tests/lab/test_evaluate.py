@@ -21,7 +21,7 @@ from telltale.events import Judgment, VerdictIssued
 from telltale.lab import report, tables
 from telltale.lab.ablation import without_cues, without_retrieval
 from telltale.lab.bench import build
-from telltale.lab.curves import plot
+from telltale.lab.curves import append, plot
 from telltale.lab.datasets import Sample, load
 from telltale.lab.evaluate import evaluate
 from telltale.lab.outcomes import Outcomes, outcomes
@@ -287,6 +287,14 @@ def test_a_split_without_samples_names_those_there_are():
 def test_people_are_in_the_groups_they_named(bench):
     assert groups_of(bench) == {"ann": ("under 25", "female"), "ben": ("40 and over", "male")}
     assert groups_of(bench / "pictures" / "nowhere") == {}
+
+
+def test_a_resumed_run_writes_its_figures_under_their_names(tmp_path):
+    append(tmp_path / "curve.csv", {"step": 1, "loss": 3.0, "rate": 0.1})
+    append(tmp_path / "curve.csv", {"step": 2, "rate": 0.2, "loss": 2.0})
+    append(tmp_path / "curve.csv", {"step": 3, "rate": 0.3})
+    lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert lines == ["step,loss,rate", "1,3.0,0.1", "2,2.0,0.2", "3,nan,0.3"]
 
 
 def test_a_curve_is_drawn_with_a_panel_for_all_that_was_watched(tmp_path):

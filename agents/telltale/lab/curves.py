@@ -1,12 +1,13 @@
-"""The curve of a training, drawn from the CSV that it wrote.
+"""The curve of a training: written as CSV while it runs, drawn when it ends.
 
-In: ``curve.csv`` (a step a row; other columns are what was watched). Out: a PNG, one panel a column.
-Raises ``UsageError`` for a file that holds no curve.
+In: rows of figures; ``curve.csv`` (a step a row; other columns are what was watched). Out: that file, and a
+PNG, one panel a column. Raises ``UsageError`` for a file that holds no curve.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from telltale.errors import UsageError
@@ -14,6 +15,21 @@ from telltale.errors import UsageError
 CURVE = "curve.csv"
 NOT_WATCHED = ("step", "seconds", "pictures")
 COLUMNS = 3
+
+
+def append(curve: Path, row: Mapping[str, float]) -> None:
+    """Add a row, under the names that the file began with: a resumed run may have another order."""
+    names = list(row)
+    if new := not curve.exists():
+        curve.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        with curve.open(newline="") as file:
+            names = next(csv.reader(file))
+    with curve.open("a", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="nan", extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: round(v, 6) for k, v in row.items()})
 
 
 def plot(curve: Path, picture: Path) -> Path:

@@ -9,7 +9,6 @@ from, and ``curve.csv``. Raises ``LookupError`` if the folder holds no usable ph
 from __future__ import annotations
 
 import copy
-import csv
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from telltale.lab.composites import CLASSES, Labels, compose
+from telltale.lab.curves import CURVE, append
 from telltale.lab.cutouts import Layer, backgrounds, layers
 from telltale.lab.measure_detector import evaluate as evaluate
 from telltale.models.yolo import architecture, build, quiet_ultralytics
@@ -211,7 +211,7 @@ def train(
     ends = time.monotonic() + 60 * minutes
     saved = time.monotonic()
     for row in _rows(training, people, backs, ends):
-        _log(out / "curve.csv", row)
+        append(out / CURVE, row)
         if progress is not None:
             progress(row)
         if time.monotonic() - saved > 120:
@@ -250,16 +250,6 @@ def _rows(
         pictures = batch_of(training.plan, training.step, people, scenes)
         row = training.advance(collated(pictures))
         yield row | {"pictures": len(pictures), "seconds": round(time.monotonic() - start, 1)}
-
-
-def _log(path: Path, row: dict[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow({k: round(v, 6) for k, v in row.items()})
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

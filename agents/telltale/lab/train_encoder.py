@@ -10,7 +10,6 @@ What is learned from a batch is in ``encoder_learner``.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import time
@@ -30,6 +29,7 @@ from telltale.cues import Cue, load_cues, load_documents
 from telltale.errors import UsageError
 from telltale.lab.crop_cache import Cache, build
 from telltale.lab.crops import KINDS, TRAINED
+from telltale.lab.curves import CURVE, append
 from telltale.lab.encoder_labels import Labels, labels_for
 from telltale.lab.encoder_learner import (
     CONFIG,
@@ -190,17 +190,9 @@ class Run:
     def _log(self, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():
             self._mean[name] = 0.98 * self._mean.get(name, value) + 0.02 * value
-        if self.steps % 50:
-            return
-        path = self.out / "curve.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "seconds", *self._mean])
-            writer.writerow(
-                [self.steps, round(self.elapsed_s, 1), *(round(v, 4) for v in self._mean.values())]
-            )
+        if self.steps % 50 == 0:
+            head = {"step": self.steps, "seconds": self.elapsed_s}
+            append(self.out / CURVE, head | self._mean)
 
 
 def export(weights: Mapping[str, torch.Tensor], folder: Path) -> None:

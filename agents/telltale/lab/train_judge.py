@@ -9,7 +9,6 @@ a folder without usable photographs, ``WeightsMissing`` without an encoder.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import time
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 from telltale.cues import load_cues
 from telltale.errors import WeightsMissing
 from telltale.lab import crop_cache
+from telltale.lab.curves import CURVE, append
 from telltale.lab.judge_bank import Composer, scenes, seeing
 from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Scene, Writer
 from telltale.lab.judge_pictures import make
@@ -205,17 +205,9 @@ class Run:
         for name, value in figures.items():
             if np.isfinite(value):
                 self._mean[name] = 0.97 * self._mean.get(name, value) + 0.03 * value
-        if self.steps % 20:
-            return
-        path = self.out / "curve.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "seconds", *self._mean])
-            writer.writerow(
-                [self.steps, round(self.elapsed_s, 1), *(round(v, 4) for v in self._mean.values())]
-            )
+        if self.steps % 20 == 0:
+            head = {"step": self.steps, "seconds": self.elapsed_s}
+            append(self.out / CURVE, head | self._mean)
 
 
 def loss_of(model: Any, batch: Sequence[tuple[Scene, bool, Example]]) -> dict[str, torch.Tensor]:

@@ -31,6 +31,11 @@ env:
   - name: TELLTALE_{{ $key }}
     value: {{ $value | quote }}
   {{- end }}
+  {{- if not (hasKey .root.Values.settings "THREADS") }}
+  # as many as it may count on: torch would take every core of the node, and so would each of its neighbours
+  - name: TELLTALE_THREADS
+    valueFrom: {resourceFieldRef: {resource: requests.cpu, divisor: "1"}}
+  {{- end }}
   - name: TELLTALE_WORKER_PORT
     value: "9100"
   - name: TELLTALE_WORKER_HOST

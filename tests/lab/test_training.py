@@ -82,9 +82,19 @@ def test_a_judge_begins_with_the_weights_named(faces, tmp_path):
     assert all(torch.equal(done[k], v) for k, v in learned.items())
 
 
-def test_weights_to_begin_with_must_be_there_and_of_use(faces, tmp_path):
-    for part, said in (("encoder", "goes on where"), ("judge", r"no model\.safetensors there")):
-        with pytest.raises(UsageError, match=said):
+def test_an_encoder_goes_on_from_another_folder_with_other_material(faces, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    training.train("encoder", training.Order(faces, one, 1, 20.0, 1, material=SMALL["encoder"]))
+    training.train("encoder", training.Order(faces, two, 2, 20.0, 2, one, SMALL["encoder"]))
+    done = [torch.load(d / "checkpoint.pt", weights_only=True)["steps"] for d in (one, two)]
+    assert done == [1, 2]
+    drawn = [(d / "cache" / "0000.npz").read_bytes() for d in (one, two)]
+    assert drawn[0] != drawn[1]
+
+
+def test_weights_to_begin_with_must_be_there(faces, tmp_path):
+    for part, name in training.STARTS.items():
+        with pytest.raises(UsageError, match=f"no {name} there"):
             training.train(part, training.Order(faces, tmp_path, 1, 1.0, 1, tmp_path))
     assert not list(tmp_path.iterdir())
 

@@ -111,7 +111,11 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same material.")
 @click.option("--minutes", default=60.0, show_default=True, help="How long to train from now.")
 @click.option("--steps", type=int, help="Steps in all, over resumed runs. Unset: the model's own.")
-@click.option("--start", type=FOLDER, help="Folder of weights to begin with (detector, judge).")
+@click.option(
+    "--start",
+    type=FOLDER,
+    help="Folder of weights to begin with; of an encoder the --out of its earlier training.",
+)
 @click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
 def train(
     part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, start: Path | None, ship: bool

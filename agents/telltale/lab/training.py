@@ -37,7 +37,7 @@ AFTER = {
 class Order:
     """What to train and for how long: to ``steps`` in all, or for ``minutes`` from now.
 
-    ``start`` is a folder of weights to begin with; unset means random ones. ``material`` overrides
+    ``start`` is a folder of weights to begin with, of an encoder its earlier ``out``; unset means random ones. ``material`` overrides
     how much is prepared to learn from, by the names of the train functions.
     """
 
@@ -107,15 +107,16 @@ def _claim(part: str, order: Order) -> None:
     path.write_text(json.dumps(mine) + "\n")
 
 
+STARTS = {
+    "detector": "detector.safetensors", "encoder": "checkpoint.pt", "judge": "model.safetensors",
+}  # fmt: skip
+"""What must lie in a folder to begin with. An encoder goes on with its optimizer and its schedule."""
+
+
 def _startable(part: str, start: Path) -> None:
-    """Whether a training of that model can begin with that folder's weights."""
-    if part == "encoder":
-        raise UsageError(
-            "--start: an encoder goes on where its checkpoint is: name that --out, the same --seed and more --steps"
-        )
-    name = {"detector": "detector.safetensors", "judge": "model.safetensors"}[part]
-    if not (start / name).is_file():
-        raise UsageError(f"--start {start}: no {name} there")
+    """Whether a training of that model can begin with that folder."""
+    if not (start / STARTS[part]).is_file():
+        raise UsageError(f"--start {start}: no {STARTS[part]} there")
 
 
 def _detector(order: Order) -> Path:
@@ -136,7 +137,13 @@ def _detector(order: Order) -> Path:
 
 def _encoder(order: Order) -> Path:
     from telltale.lab import train_encoder
+    from telltale.models.clip import TOKENIZER_FOLDER
 
+    checkpoint = order.out / STARTS["encoder"]
+    if order.start is not None and not checkpoint.exists():
+        tokenizer = Path("weights", TOKENIZER_FOLDER)
+        shutil.copytree(order.start / tokenizer, order.out / tokenizer, dirs_exist_ok=True)
+        shutil.copyfile(order.start / checkpoint.name, checkpoint)
     steps = train_encoder.STEPS if order.steps is None else order.steps
     return train_encoder.train(
         order.faces, order.out, order.seed, order.minutes, steps=steps, **order.material

@@ -53,7 +53,7 @@ def plot(outcome: Outcome, path: Path) -> None:
             recovery.plot(at, fault.recovery_s, mark, color=colour, label=name or None)
     rates.legend(loc="upper right")
     if told:
-        recovery.legend(loc="upper right", ncols=4, fontsize=8)
+        recovery.legend(loc="center right", ncols=4, fontsize=8)
     recovery.set_ylim(bottom=0)
     recovery.set_xlabel("seconds  (triangles: struck while the last fault was still being mended)")
     account = outcome.audit

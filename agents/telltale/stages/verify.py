@@ -203,8 +203,8 @@ def _concluded(
     if reasons:
         return "inconclusive", reasons
     if probability >= policy.manipulated_from:
-        # a moderator must find something to look at: of verdicts that named nothing every second one
-        # was wrong
+        # a moderator must find something to look at; outside the studio every second verdict that named
+        # nothing was wrong
         named = any(c.named for c in claims)
         return ("manipulated", ()) if named else ("inconclusive", ("no_artifact_named",))
     if probability < policy.authentic_below:

@@ -275,6 +275,8 @@ def _faust_settings(stage: Stage, settings: Settings) -> dict[str, Any]:
         "stream_wait_empty": True,
         "consumer_auto_offset_reset": "earliest",
         "producer_acks": -1,
+        # the client's default of 16 KiB holds one verdict: every message was a batch of its own
+        "producer_max_batch_size": MESSAGE_BYTES // 4,
         "producer_max_request_size": MESSAGE_BYTES + HEADROOM_BYTES,
         "producer_request_timeout": max(
             60.0, 2 * settings.stuck_s

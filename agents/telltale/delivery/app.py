@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
 import structlog
 from faust.transport.drivers import aiokafka as driver
+from mode.services import WaitResults
 
 from telltale.delivery import kafka
 from telltale.delivery.backoff import away_pause_s
 from telltale.delivery.deadletter import HEADROOM_BYTES
+from telltale.delivery.eager import Ended, begin
 from telltale.delivery.flood import Flood
 from telltale.delivery.hold import Hold
 from telltale.delivery.lane import Lane, Prepare, ahead
@@ -76,6 +78,25 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def wait_first(self, *given: Any, timeout: Any = None) -> Any:
+        """As it comes, but what ends without waiting costs no task.
+
+        To put one message into a buffer, nearly always one with room, takes four tasks otherwise.
+        """
+        first, *others = given
+        if not asyncio.iscoroutine(first):
+            return await super().wait_first(*given, timeout=timeout)
+        begun: Ended | Awaitable[Any] | None = None
+        try:
+            begun = begin(first)
+        finally:
+            if begun is None or isinstance(begun, Ended):
+                for unneeded in filter(asyncio.iscoroutine, others):
+                    unneeded.close()
+        if isinstance(begun, Ended):
+            return WaitResults([first], [begun.result], self.should_stop)
+        return await super().wait_first(begun, *others, timeout=timeout)
 
     def on_buffer_full(self, tp: Any) -> None:
         """Keep fetching; the put that follows waits until there is room."""

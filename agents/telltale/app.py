@@ -41,6 +41,11 @@ from telltale.stores.verdicts import VerdictStore
 if TYPE_CHECKING:
     from telltale.models.clip import ClipEncoder
 
+GPU_BATCH = 16
+# on a CPU a batch computes no faster than its events one by one, and a worker hands its partitions over
+# only when the batch at work is done (docs/faults.md)
+CPU_BATCH, CPU_JUDGED = 4, 2
+
 STAGES = ("intake", "detect", "retrieve", "judge", "verify", "explain", "record")
 
 
@@ -136,7 +141,7 @@ class Wiring:
     @cached_property
     def judge(self) -> Judge:
         """The multimodal model, in process or at an endpoint."""
-        if self.given.profile == "standard" and self.given.judge_endpoint:
+        if self._judges_elsewhere:
             # torch and transformers take long to load, and nobody would use them
             from telltale.models.lmm_endpoint import EndpointJudge
 
@@ -215,7 +220,7 @@ class Wiring:
                 self.judge,
                 self.cues,
                 self.reader,
-                Batch(self.given.judge_concurrency, self._batch.max_wait_s),
+                Batch(self._asked, self._wait_s),
                 self.given.language,
             ),
             "verify": self.verify,
@@ -243,7 +248,28 @@ class Wiring:
 
     @property
     def _batch(self) -> Batch:
-        return Batch(self.given.batch_events, self.given.batch_wait_ms / 1000)
+        most = self.given.batch_events or (CPU_BATCH if self._on_cpu else GPU_BATCH)
+        return Batch(most, self._wait_s)
+
+    @property
+    def _wait_s(self) -> float:
+        return self.given.batch_wait_ms / 1000
+
+    @property
+    def _asked(self) -> int:
+        """How many pictures are judged at once."""
+        asked = self.given.judge_concurrency
+        return asked if self._judges_elsewhere or not self._on_cpu else min(asked, CPU_JUDGED)
+
+    @cached_property
+    def _on_cpu(self) -> bool:
+        from telltale.models.devices import chosen_device
+
+        return chosen_device(self.given.device) == "cpu"
+
+    @property
+    def _judges_elsewhere(self) -> bool:
+        return self.given.profile == "standard" and bool(self.given.judge_endpoint)
 
     def _intake(self) -> Stage:
         given = self.given

@@ -155,14 +155,20 @@ class Settings(BaseSettings):
     )
     judge_max_tokens: int = Field(700, ge=64, description="longest answer of the judge, tokens")
     judge_concurrency: int = Field(
-        4, ge=1, description="questions under way at once at the endpoint"
+        4,
+        ge=1,
+        description="questions under way at once at the endpoint, or in one batch on a GPU; on a CPU at most 2",
     )
     language: Literal["en", "ko"] = Field("en", description="language of claims and explanations")
     allow_download: bool = Field(
         True, description="standard profile: fetch missing weights from the hub"
     )
 
-    batch_events: int = Field(16, ge=1, description="most events in one batch of a GPU stage")
+    batch_events: int | None = Field(
+        None,
+        ge=1,
+        description="most events in one batch of detect, retrieve and verify; unset: 16, on a CPU 4",
+    )
     batch_wait_ms: float = Field(
         20.0, ge=0, description="longest wait for a batch to fill, milliseconds"
     )

@@ -56,7 +56,8 @@ class BareLoop:
         for name, names in MODELS:
             wiring.__dict__[name] = _Recorded(getattr(wiring, name), names, self._calls)
         self._stages = [wiring.stage(name) for name in STAGES]
-        self._blobs, self._batch = wiring.blobs, settings.batch_events
+        self._blobs = wiring.blobs
+        self._batch = wiring.stage("detect").batch.max_events
         for stage in self._stages:
             stage.open()
 

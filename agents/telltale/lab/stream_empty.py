@@ -15,6 +15,7 @@ from typing import cast
 
 from pydantic import BaseModel
 
+from telltale.app import GPU_BATCH
 from telltale.events import (
     CuesRetrieved,
     Detection,
@@ -109,8 +110,8 @@ class Empty(Stage):
 
 
 def empty_stages(settings: Settings, put: Sections = EMPTY) -> list[Stage]:
-    """All seven, with the batches that the settings give the real ones."""
-    batch = Batch(settings.batch_events, settings.batch_wait_ms / 1000)
+    """All seven, with the batches that the settings give the real ones on a GPU."""
+    batch = Batch(settings.batch_events or GPU_BATCH, settings.batch_wait_ms / 1000)
     asked = Batch(settings.judge_concurrency, batch.max_wait_s)
 
     def admit(item: Item[Event]) -> tuple[Event, ...]:

@@ -28,6 +28,7 @@ from telltale.lab.crops import (
 )
 from telltale.lab.edits import CannotPlant
 from telltale.lab.elsewhere import Elsewhere
+from telltale.lab.sharing import side_by_side
 from telltale.regions import crop
 
 
@@ -46,14 +47,17 @@ def build(faces: Path, folder: Path, seed: int, numbers: Iterable[int], twins: i
     """Write the shards of those numbers to ``folder``; those that exist are kept.
 
     The crops are of training people, half of them set elsewhere. A shard follows from the seed and its
-    number alone, so several processes may share the numbers.
+    number alone, so that one process a core shares the numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    missing = [n for n in numbers if not (folder / f"{n:04d}.npz").exists()]
+    side_by_side(_build, missing, faces, folder, seed, twins)
+
+
+def _build(numbers: Sequence[int], faces: Path, folder: Path, seed: int, twins: int) -> None:
     photos: list[Photograph] = []
     elsewhere = Elsewhere.packaged(ELSEWHERE)
     for number in numbers:
-        if (folder / f"{number:04d}.npz").exists():
-            continue
         photos = photos or photographs(faces, measuring=False)
         rng = np.random.default_rng([seed, number])
         rows = _rows(photos, rng, twins, number % 2 == 0, elsewhere)
@@ -94,6 +98,22 @@ class Cache:
         self.strength = np.array([v for m in self._meta for v in m.strength], np.float32)
         self.own = np.array([v for m in self._meta for v in m.own], np.bool_)
         self._ends = np.cumsum([0, *(len(m.kind) for m in self._meta)])
+        self._pools: dict[tuple[int, bool, bool], NDArray[np.int64]] = {}
+
+    def pool(self, kind: int, own: bool, easy: bool) -> NDArray[np.int64]:
+        """Numbers of the rows of a kind, of its own region or not, ``easy``: of plain strength only.
+
+        All of the kind where there are none such, and all rows where there is none of the kind.
+        """
+        asked = (kind, own, easy)
+        if asked not in self._pools:
+            every = np.ones(len(self), bool)
+            of_kind = self.kind == kind
+            plain = self.strength >= 0.99 if easy else every
+            choices = (of_kind & plain & (self.own == own), of_kind, every)
+            these = next((c for c in choices if c.any()), every)
+            self._pools[asked] = np.flatnonzero(these).astype(np.int64)
+        return self._pools[asked]
 
     def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> Rows:
         """Those rows, in that order."""

@@ -76,8 +76,10 @@ class Learner(nn.Module):
 
         All three are of one entry a pair; log 2 is what a kind costs that is not told at all.
         """
-        for n in np.flatnonzero(valid.detach().numpy()):
-            self.kind_loss[kind[n]].lerp_(ranked[n].detach().clamp(max=2.0), 1 - RANK_MEMORY)
+        mean, costs = self.kind_loss.cpu(), ranked.detach().clamp(max=2.0).cpu()
+        for n in np.flatnonzero(valid.cpu().numpy()):
+            mean[kind[n]].lerp_(costs[n], 1 - RANK_MEMORY)
+        self.kind_loss.copy_(mean)
 
     def see(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Features (n x dim, length 1), patch logits (n x 64), edited logits (n)."""
@@ -97,7 +99,7 @@ class Learner(nn.Module):
         x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
         at = (tokens == CONFIG["model_cfg"]["text_cfg"]["eos_id"]).int().argmax(1)
-        pooled = x[torch.arange(len(x)), at] @ clip.text_projection
+        pooled = x[torch.arange(len(x), device=x.device), at] @ clip.text_projection
         return F.normalize(pooled, dim=-1)
 
 
@@ -126,14 +128,19 @@ class Sentences:
 def losses(
     learner: Learner, labels: Labels, corpus: Sentences, rows: Rows, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """The weighted losses of one batch of twins."""
-    pairs = len(rows.kind)
+    """The weighted losses of one batch of twins, on the learner's device."""
+    pairs, device = len(rows.kind), learner.bias.device
+
+    def there(table: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(table).to(device)
+
     crops, masks = flipped(rows.crops, rows.masks, rng)
-    pictures = pictures_of(np.concatenate([crops[:, 0], crops[:, 1]]))
+    pictures = pictures_of(np.concatenate([crops[:, 0], crops[:, 1]]), device)
     features, patches, edited = learner.see(pictures)
 
-    target = torch.from_numpy(masks).float().div(255).view(pairs, 8, 2, 8, 2).amax((2, 4))
-    target = torch.cat([torch.zeros(pairs, 64), target.flatten(1).gt(0.25).float()])
+    target = there(masks).float().div(255).view(pairs, 8, 2, 8, 2).amax((2, 4))
+    target = target.flatten(1).gt(0.25).float()
+    target = torch.cat([torch.zeros_like(target), target])
     shows = (masks.reshape(pairs, -1) > 64).any(1)
     state = np.concatenate([np.zeros(pairs, np.int64), np.where(shows, rows.kind + 1, 0)])
 
@@ -142,14 +149,14 @@ def losses(
     others = np.setdiff1d(np.arange(len(labels.seen[0])), listed)
     more = rng.choice(others, max(0, CUES_PER_STEP - len(listed)), replace=False)
     asked = np.concatenate([listed, more])
-    texts = learner.read(corpus.draw(asked.tolist(), rng))
+    texts = learner.read(corpus.draw(asked.tolist(), rng).to(device))
     scale = learner.clip.logit_scale.exp().clamp(max=60.0)
     logits = scale * features @ texts.T
 
     types = np.concatenate([rows.type, rows.type])
-    said = torch.from_numpy(labels.artifact[state, types][:, asked])
-    sure = torch.from_numpy(labels.weight[state, types][:, asked])
-    seen = torch.from_numpy(labels.seen[types][:, asked])
+    said = there(labels.artifact[state, types][:, asked])
+    sure = there(labels.weight[state, types][:, asked])
+    seen = there(labels.seen[types][:, asked])
     truth = torch.cat([said, seen * (1 - said)], 1)
     both = F.binary_cross_entropy_with_logits(
         logits + learner.bias, truth, reduction="none"
@@ -157,17 +164,17 @@ def losses(
     contrast = (both * truth).sum() / truth.sum().clamp_min(1)
     contrast = contrast + (both * (1 - truth)).sum() / (1 - truth).sum().clamp_min(1)
 
-    column = torch.from_numpy(np.searchsorted(listed, own))
+    column = there(np.searchsorted(listed, own))
     count = len(asked)
     margins = logits[:, :count] - logits[:, count:]
     mine = margins.gather(1, torch.cat([column, column])[:, None])[:, 0]
     real, fake = mine[:pairs], mine[pairs:]
-    bias = learner.cue_bias[torch.from_numpy(own)]
-    valid = torch.from_numpy((rows.own & shows).astype(np.float32))
+    bias = learner.cue_bias[there(own)]
+    valid = there((rows.own & shows).astype(np.float32))
     binary = valid * (F.softplus(real + bias) + F.softplus(-(fake + bias)))
     ranked = valid * F.softplus(real - fake)
     learner.remember(rows.kind, ranked, valid)
-    touched = torch.from_numpy((state > 0).astype(np.float32))
+    touched = there((state > 0).astype(np.float32))
     weight = 1 + 2 * target
     return {
         "contrast": 0.5 * contrast,
@@ -178,9 +185,10 @@ def losses(
     }
 
 
-def pictures_of(crops: NDArray[np.uint8]) -> torch.Tensor:
-    """n x S x S x 3 uint8 to the encoder's input, n x 3 x S x S in -1..1."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+def pictures_of(crops: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+    """n x S x S x 3 uint8 to the encoder's input on ``device``, n x 3 x S x S in -1..1."""
+    there = torch.from_numpy(crops).to(device)
+    return there.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def flipped(

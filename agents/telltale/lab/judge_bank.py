@@ -37,16 +37,17 @@ See = Callable[[NDArray[np.uint8]], NDArray[np.float16]]
 
 def seeing(tower: Any) -> See:
     """A function from n x S x S x 3 uint8 to n x tokens x width pooled features of that tower."""
+    device = next(tower.parameters()).device
 
     def see(crops: NDArray[np.uint8]) -> NDArray[np.float16]:
         rows = []
         for start in range(0, len(crops), BATCH):
-            part = torch.from_numpy(np.ascontiguousarray(crops[start : start + BATCH]))
+            part = torch.from_numpy(np.ascontiguousarray(crops[start : start + BATCH])).to(device)
             pictures = part.permute(0, 3, 1, 2).float().div(127.5).sub(1)
             with torch.inference_mode():
                 states = tower(pictures, output_hidden_states=True).hidden_states
                 seen = pooled(torch.cat([states[n] for n in LAYERS], -1))
-            rows.append(seen.half().numpy())
+            rows.append(seen.half().cpu().numpy())
         return np.concatenate(rows)
 
     return see

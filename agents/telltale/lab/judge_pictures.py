@@ -8,7 +8,7 @@ photographs; kinds that a picture does not lend itself to are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from telltale.lab.crops import (
 )
 from telltale.lab.edits import CannotPlant
 from telltale.lab.elsewhere import Elsewhere
+from telltale.lab.sharing import side_by_side
 from telltale.regions import Region, crop
 
 PER_SHARD = 32
@@ -59,12 +60,15 @@ def make(faces: Path, folder: Path, seed: int, shards: int, measuring: bool) -> 
     """Fill ``folder`` with shards of PER_SHARD twins: of people and kinds trained on, half of them
     outside the studio, or (``measuring``) of people never trained on, all kinds, at plain and medium strength."""
     folder.mkdir(parents=True, exist_ok=True)
+    missing = [n for n in range(shards) if not (folder / f"{n:04d}.npz").exists()]
+    side_by_side(_make, missing, faces, folder, seed, measuring)
+
+
+def _make(numbers: Sequence[int], faces: Path, folder: Path, seed: int, measuring: bool) -> None:
     photos: list[Photograph] = []
     elsewhere = None if measuring else Elsewhere.packaged(ELSEWHERE)
-    for number in range(shards):
+    for number in numbers:
         path = folder / f"{number:04d}.npz"
-        if path.exists():
-            continue
         photos = photos or photographs(faces, measuring)
         rng = np.random.default_rng([seed, 7, int(measuring), number])
         part = path.with_suffix(".part")

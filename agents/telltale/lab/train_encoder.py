@@ -1,8 +1,8 @@
 """Train the mini encoder: contrastive on region crops and cue sentences, from scratch.
 
-In: photographs with landmarks, an output folder, a seed, minutes. Out: in that folder a cache of
-crops, a checkpoint, a curve (CSV) and the weights in the package's layout (``export``). A run
-that was cut off goes on from its checkpoint. Raises ``LookupError`` for a folder without usable
+In: photographs with landmarks, an output folder, a seed, minutes; a GPU is used where there is one.
+Out: in that folder a cache of crops, a checkpoint, a curve (CSV) and the weights in the package's
+layout (``export``). A run that was cut off goes on from its checkpoint. Raises ``LookupError`` for a folder without usable
 photographs, ``UsageError`` for a checkpoint of another configuration.
 
 What is learned from a batch is in ``encoder_learner``.
@@ -48,6 +48,7 @@ from telltale.models.clip import (
     mini_folder,
     tokenizer_of,
 )
+from telltale.models.devices import chosen_device
 
 __all__ = ["Run", "draw_rows", "evaluate", "export", "ship", "train"]
 
@@ -91,7 +92,7 @@ def train(
     run = Run(cues, tokenizer_of(weights / TOKENIZER_FOLDER, CONTEXT), out, seed)
     if not (resume and run.resume()):
         sample = cache.rows(range(min(512, len(cache)))).crops[:, 0]
-        run.learner.clip.visual.conv1.calibrate(pictures_of(sample))
+        run.learner.clip.visual.conv1.calibrate(pictures_of(sample, run.device))
         run.start()
     until = run.elapsed_s + 60 * minutes
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
@@ -112,7 +113,8 @@ class Run:
 
     def __init__(self, cues: Sequence[Cue], tokenizer: Any, out: Path, seed: int) -> None:
         torch.manual_seed(seed)
-        self.learner = Learner(len(cues))
+        self.device = chosen_device("auto")
+        self.learner = Learner(len(cues)).to(self.device)
         self.labels: Labels = labels_for(cues)
         self.sentences = Sentences(cues, tokenizer)
         self.rng = np.random.default_rng(seed)
@@ -139,10 +141,10 @@ class Run:
         rate *= min(1.0, max(0.02, (1 - progress) / (1 - DECAY_FROM)))
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
-        hard = self.learner.kind_loss.numpy()
+        hard = self.learner.kind_loss.cpu().numpy()
         rows = cache.rows(draw_rows(cache, self.rng, PAIRS, progress < EASY, hard))
         found = losses(self.learner, self.labels, self.sentences, rows, self.rng)
-        total = sum(found.values(), torch.zeros(()))
+        total = torch.stack(list(found.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
@@ -172,7 +174,7 @@ class Run:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if state["config"] != json.dumps(CONFIG):
             raise UsageError(f"{path} is of another configuration; train in another folder")
         self.learner.load_state_dict(state["learner"])
@@ -198,7 +200,7 @@ class Run:
 def export(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write ``encoder.safetensors`` (half precision) and ``encoder.json`` to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {k: v.detach().half().contiguous() for k, v in weights.items()}
+    half = {k: v.detach().half().cpu().contiguous() for k, v in weights.items()}
     save_file(half, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     (folder / WEIGHTS_FILE).chmod(0o644)  # the library writes for the owner alone
     text = json.dumps(CONFIG, indent=2) + "\n"
@@ -226,7 +228,6 @@ def draw_rows(
     Kinds (hence regions) are in balance; where ``hard`` is given, a weight a kind, every second
     pair is drawn by it instead, so that what is told already takes less of the time.
     """
-    plain = cache.strength >= 0.99 if easy else np.ones(len(cache), bool)
     picked: list[int] = []
     numbers = np.array([KINDS.index(kind) for kind in TRAINED])
     kinds = rng.permutation(numbers)
@@ -236,10 +237,6 @@ def draw_rows(
         by_weight = share is not None and n % 2
         kind = int(rng.choice(numbers, p=share) if by_weight else kinds[n % len(kinds)])
         own = rng.random() < 0.67
-        pool = np.flatnonzero(plain & (cache.kind == kind) & (cache.own == own))
-        if not len(pool):
-            pool = np.flatnonzero(cache.kind == kind)
-        if not len(pool):
-            pool = np.arange(len(cache))
+        pool = cache.pool(kind, own, easy)
         picked.append(int(pool[int(rng.integers(len(pool)))]))
     return np.array(picked, np.int64)

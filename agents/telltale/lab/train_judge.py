@@ -1,6 +1,7 @@
 """Train the mini judge: a small language model learns to read the encoder's tower, from scratch.
 
-In: photographs with landmarks, an output folder, a seed, minutes, the weights of an encoder. Out:
+In: photographs with landmarks, an output folder, a seed, minutes, the weights of an encoder; a GPU is
+used where there is one. Out:
 in that folder twins, crops, features, a checkpoint, a curve (CSV) and the weights in the package's
 layout. The tower is frozen, its features are computed once. A run that was cut off goes on; one
 whose encoder has changed since computes the features anew and goes on. Raises ``LookupError`` for
@@ -32,6 +33,7 @@ from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Sc
 from telltale.lab.judge_pictures import make
 from telltale.models import lmm_mini
 from telltale.models.clip import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, digest, mini_folder
+from telltale.models.devices import chosen_device
 
 LEARNING_RATE = 8e-4
 WARM_STEPS = 60
@@ -112,6 +114,8 @@ class Run:
         self.config = lmm_mini.config_of(config, *_vocabulary(encoder))
         self.model = lmm_mini.build(self.config).train()
         lmm_mini.load_tower(self.model, load_file(encoder / WEIGHTS_FILE))
+        self.device = chosen_device("auto")
+        self.model.to(self.device)
         self.model.model.vision_tower.eval().requires_grad_(False)
         self.processor = lmm_mini.processor_of(encoder / TOKENIZER_FOLDER, self.config)
         self.kept = out / "features" / digest(encoder / WEIGHTS_FILE)
@@ -190,7 +194,7 @@ class Run:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.elapsed_s = state["steps"], state["elapsed_s"]
@@ -221,8 +225,12 @@ def loss_of(model: Any, batch: Sequence[tuple[Scene, bool, Example]]) -> dict[st
         labels[n, : len(e.ids)] = torch.tensor(e.labels)
         weights[n, : len(e.ids)] = torch.tensor(e.weights)
     seen = np.concatenate([s.features[int(edited), e.regions] for s, edited, e in batch])
-    with torch.autocast("cpu", torch.bfloat16, enabled=_bf16_is_fast()):
-        images = model.model.multi_modal_projector.project(torch.from_numpy(seen).float())
+    device = model.device
+    ids, labels, weights = ids.to(device), labels.to(device), weights.to(device)
+    fast = device.type == "cuda" or _bf16_is_fast()
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+        features = torch.from_numpy(seen).to(device).float()
+        images = model.model.multi_modal_projector.project(features)
         embedded = model.get_input_embeddings()(ids)
         places = (ids == model.config.image_token_id)[..., None]
         embedded = embedded.masked_scatter(places, images.to(embedded.dtype))

@@ -12,6 +12,8 @@ from telltale.errors import UsageError
 
 def chosen_device(name: str) -> str:
     """``auto`` is the first GPU where there is one, else the CPU."""
+    # convolutions in TF32 would round the DCT stem's small coefficients; a GPU is to see what a CPU sees
+    torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

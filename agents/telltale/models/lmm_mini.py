@@ -201,7 +201,7 @@ def save(model: Any, processor: LlavaProcessor, folder: Path) -> None:
     model.config.save_pretrained(str(folder))
     processor.save_pretrained(str(folder))
     state = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    half = {k: v.detach().half().contiguous() for k, v in state.items()}
+    half = {k: v.detach().half().cpu().contiguous() for k, v in state.items()}
     save_file(half, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 

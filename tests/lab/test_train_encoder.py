@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from telltale.cues import load_cues
-from telltale.lab.crop_cache import Cache
+from telltale.lab.crop_cache import Cache, Rows
 from telltale.lab.crops import (
     KINDS,
     LEFT_OUT,
@@ -26,6 +27,7 @@ from telltale.lab.crops import (
 from telltale.lab.edits import EDITS
 from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.encoder_labels import labels_for
+from telltale.lab.encoder_learner import CONTEXT, Learner, losses
 from telltale.lab.landmarks import from_boxes
 from telltale.lab.pairs import split_of
 from telltale.lab.train_encoder import draw_rows, train
@@ -173,3 +175,28 @@ def test_the_curve_has_a_line_every_fifty_steps(tmp_path):
         run._log({"contrast": 1.0 / run.steps})
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [row["step"] for row in rows] == ["50", "100"]
+
+
+class Blank:
+    """Sentences without words: fake tensors hold no values to cut them by."""
+
+    def draw(self, cues, rng):
+        return torch.zeros((2 * len(cues), CONTEXT), dtype=torch.long)
+
+
+def test_a_batch_is_learned_from_where_the_model_is():
+    """A device that is not there: fake tensors refuse, as a GPU does, to be mixed with a CPU's."""
+    rng, pairs, cues = np.random.default_rng(0), 6, load_cues()
+    rows = Rows(
+        rng.integers(0, 256, (pairs, 2, 128, 128, 3)).astype(np.uint8),
+        np.full((pairs, 16, 16), 255, np.uint8),
+        np.arange(pairs),
+        np.full(pairs, TYPES.index("face")),
+        np.ones(pairs, np.float32),
+        np.ones(pairs, bool),
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            learner = Learner(len(cues))
+        found = losses(learner, labels_for(cues), Blank(), rows, rng)
+    assert {str(loss.device) for loss in found.values()} == {"cuda:0"}

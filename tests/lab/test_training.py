@@ -109,3 +109,19 @@ def test_a_folder_without_photographs_is_named(part, tmp_path):
     shutil.rmtree(tmp_path / "out")
     done = CliRunner().invoke(lab, ["train", part, "--faces", "/no/such", "--out", str(tmp_path)])
     assert "/no/such" in str(done.exception)
+
+
+def test_how_much_and_how_large_a_step_are_passed_on(faces, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(training, "train", lambda part, order: asked.append(order) or tmp_path)
+    call = ["train", "encoder", "--faces", str(faces), "--out", str(tmp_path)]
+    assert CliRunner().invoke(lab, [*call, "--batch", "64", "--shards", "3"]).exit_code == 0
+    assert CliRunner().invoke(lab, call).exit_code == 0
+    assert [order.material for order in asked] == [{"batch": 64, "shards": 3}, {}]
+
+
+def test_a_detector_has_no_shards(faces, tmp_path):
+    call = ["train", "detector", "--faces", str(faces), "--out", str(tmp_path), "--shards", "3"]
+    result = CliRunner().invoke(lab, call)
+    assert isinstance(result.exception, UsageError)
+    assert "--shards" in str(result.exception)

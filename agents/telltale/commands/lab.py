@@ -116,14 +116,31 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     type=FOLDER,
     help="Folder of weights to begin with; of an encoder the --out of its earlier training.",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Of an encoder pairs a step, of a judge tokens, of a detector pictures. Unset: the model's own.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="How much an encoder or a judge draws to learn from. Unset: the model's own.",
+)
 @click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
 def train(
-    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, start: Path | None, ship: bool
+    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, start: Path | None,
+    batch: int | None, shards: int | None, ship: bool,
 ) -> None:  # fmt: skip
-    """Train one of the mini models from photographs in a folder."""
+    """Train one of the mini models from photographs in a folder; on a GPU where there is one."""
     from telltale.lab import training
 
-    weights = training.train(part, training.Order(faces, out, seed, minutes, steps, start))
+    if part == "detector" and shards is not None:
+        raise UsageError("--shards: a detector draws its pictures as it goes; leave it out")
+    given = {"batch": batch, "shards": shards}
+    material = {name: value for name, value in given.items() if value is not None}
+    weights = training.train(
+        part, training.Order(faces, out, seed, minutes, steps, start, material)
+    )
     if ship:
         training.ship(part, weights)
         _say(f"shipped; {training.AFTER[part]}")

@@ -71,13 +71,15 @@ class Learner(nn.Module):
         self.kind_loss: torch.Tensor
         self.register_buffer("kind_loss", torch.full((len(KINDS),), float(np.log(2))))
 
-    def remember(self, kind: NDArray[np.int64], ranked: torch.Tensor, valid: torch.Tensor) -> None:
+    def remember(
+        self, kind: NDArray[np.int64], ranked: torch.Tensor, valid: NDArray[np.bool_]
+    ) -> None:
         """Take the ranking losses of a batch into the running mean of their kinds.
 
         All three are of one entry a pair; log 2 is what a kind costs that is not told at all.
         """
         mean, costs = self.kind_loss.cpu(), ranked.detach().clamp(max=2.0).cpu()
-        for n in np.flatnonzero(valid.cpu().numpy()):
+        for n in np.flatnonzero(valid):
             mean[kind[n]].lerp_(costs[n], 1 - RANK_MEMORY)
         self.kind_loss.copy_(mean)
 
@@ -92,10 +94,8 @@ class Learner(nn.Module):
         return F.normalize(pooled @ visual.proj, dim=-1), patches, self.edited_head(pooled)[:, 0]
 
     def read(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Sentence features, n x dim, length 1; trailing padding is cut, as causal text allows."""
-        clip = self.clip
-        length = int((tokens != 0).sum(1).max())
-        tokens = tokens[:, :length]
+        """Sentence features, n x dim, length 1."""
+        clip, length = self.clip, tokens.shape[1]
         x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
         at = (tokens == CONFIG["model_cfg"]["text_cfg"]["eos_id"]).int().argmax(1)
@@ -116,13 +116,17 @@ class Sentences:
         ]
 
     def draw(self, cues: Sequence[int], rng: np.random.Generator) -> torch.Tensor:
-        """2 x len(cues) rows: artifact sentences, then natural ones."""
+        """2 x len(cues) rows: artifact sentences, then natural ones.
+
+        Trailing padding is cut, as causal text allows.
+        """
         rows = []
         for side in range(2):
             for cue in cues:
                 held = self._tokens[cue][side]
                 rows.append(held[int(rng.integers(len(held)))])
-        return torch.stack(rows)
+        tokens = torch.stack(rows)
+        return tokens[:, : int((tokens != 0).sum(1).max())]
 
 
 def losses(
@@ -136,6 +140,8 @@ def losses(
 
     crops, masks = flipped(rows.crops, rows.masks, rng)
     pictures = pictures_of(np.concatenate([crops[:, 0], crops[:, 1]]), device)
+    gain, shift = (there(v) for v in light(pairs, rng))
+    pictures = ((pictures + 1) * gain - 1 + shift).clamp_(-1, 1)
     features, patches, edited = learner.see(pictures)
 
     target = there(masks).float().div(255).view(pairs, 8, 2, 8, 2).amax((2, 4))
@@ -173,7 +179,7 @@ def losses(
     valid = there((rows.own & shows).astype(np.float32))
     binary = valid * (F.softplus(real + bias) + F.softplus(-(fake + bias)))
     ranked = valid * F.softplus(real - fake)
-    learner.remember(rows.kind, ranked, valid)
+    learner.remember(rows.kind, ranked, rows.own & shows)
     touched = there((state > 0).astype(np.float32))
     weight = 1 + 2 * target
     return {
@@ -189,6 +195,14 @@ def pictures_of(crops: NDArray[np.uint8], device: torch.device | str = "cpu") ->
     """n x S x S x 3 uint8 to the encoder's input on ``device``, n x 3 x S x S in -1..1."""
     there = torch.from_numpy(crops).to(device)
     return there.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def light(pairs: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Another exposure, the same for both twins of a pair: gain and shift, 2 pairs x 1 x 1 x 1."""
+    gain = np.where(rng.random(pairs) < 0.5, np.exp(rng.normal(0, 0.12, pairs)), 1.0)
+    shift = np.where(rng.random(pairs) < 0.3, rng.normal(0, 0.06, pairs), 0.0)
+    one, other = (np.tile(v.astype(np.float32), 2).reshape(-1, 1, 1, 1) for v in (gain, shift))
+    return one, other
 
 
 def flipped(

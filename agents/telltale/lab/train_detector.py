@@ -1,4 +1,6 @@
-"""Train and measure the small detector: a YOLO nano on composites, on one CPU core.
+"""Train and measure the small detector: a YOLO nano on composites, on a GPU where there is one.
+
+One core (or the GPU) learns while the others compose what comes next.
 
 In: a folder of photographs with landmarks. Out: in the output folder, ``detector.safetensors``
 and ``detector.json`` (averaged weights, fp16), ``checkpoint.safetensors`` and its JSON to go on
@@ -10,8 +12,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +33,7 @@ from telltale.lab.composites import CLASSES, Labels, compose
 from telltale.lab.curves import CURVE, append
 from telltale.lab.cutouts import Layer, backgrounds, layers
 from telltale.lab.measure_detector import evaluate as evaluate
+from telltale.models.devices import chosen_device
 from telltale.models.yolo import architecture, build, quiet_ultralytics
 from telltale.regions import Pixels
 
@@ -101,11 +107,12 @@ class Training:
 
     def __init__(self, plan: Plan, out: Path, start: Path | None = None) -> None:
         self.plan, self.out, self.step = plan, out, 0
-        self.cfg = architecture(CLASSES)
+        self.cfg, self.device = architecture(CLASSES), chosen_device("auto")
         torch.manual_seed(plan.seed)
         self.model = build(self.cfg).train().to(memory_format=torch.channels_last)
         if start is not None:
             self.model.load_state_dict({k: v.float() for k, v in load_file(start).items()})
+        self.model.to(self.device)
         self.model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
         self.loss = self.model.init_criterion()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -119,6 +126,7 @@ class Training:
         rate = self.plan.peak_rate * self._share()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        batch = {name: value.to(self.device) for name, value in batch.items()}
         total, parts = self.loss(self.model(batch["img"]), batch)
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
@@ -224,7 +232,7 @@ def train(
 def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, out: Path) -> None:
     """Write weights as fp16 safetensors, and the JSON that ``YoloDetector`` builds them from."""
     half = {
-        k: (v.half() if v.dtype.is_floating_point else v).detach().clone().contiguous()
+        k: (v.half() if v.dtype.is_floating_point else v).detach().cpu().clone().contiguous()
         for k, v in model.state_dict().items()
     }
     about = {
@@ -245,11 +253,18 @@ def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, o
 def _rows(
     training: Training, people: Sequence[Layer], scenes: Sequence[Pixels], ends: float
 ) -> Iterator[dict[str, float]]:
-    start = time.monotonic()
-    while training.step < training.plan.steps and time.monotonic() < ends:
-        pictures = batch_of(training.plan, training.step, people, scenes)
-        row = training.advance(collated(pictures))
-        yield row | {"pictures": len(pictures), "seconds": round(time.monotonic() - start, 1)}
+    start, plan = time.monotonic(), training.plan
+    cores = len(os.sched_getaffinity(0))
+    ahead: deque[Future[list[Picture]]] = deque()
+    with ThreadPoolExecutor(max(1, cores - 1)) as composing:
+        while training.step < plan.steps and time.monotonic() < ends:
+            while len(ahead) <= cores and training.step + len(ahead) < plan.steps:
+                step = training.step + len(ahead)
+                ahead.append(composing.submit(batch_of, plan, step, people, scenes))
+            pictures = ahead.popleft().result()
+            row = training.advance(collated(pictures))
+            yield row | {"pictures": len(pictures), "seconds": round(time.monotonic() - start, 1)}
+        composing.shutdown(cancel_futures=True)
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

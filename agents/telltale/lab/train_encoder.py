@@ -52,8 +52,10 @@ from telltale.models.devices import chosen_device
 
 __all__ = ["Run", "draw_rows", "evaluate", "export", "ship", "train"]
 
-PAIRS = 32
-LEARNING_RATE = 1e-3
+PAIRS, GPU_PAIRS = 32, 128
+"""Pairs a step on a CPU and on a GPU."""
+LEARNING_RATE, MOST_RATE = 1e-3, 1.5e-3
+"""Of steps of PAIRS, and of much larger ones: it grows with the root of the batch."""
 WARM_STEPS = 200
 EASY = 0.15
 """Share of the run that sees plain edits only."""
@@ -73,8 +75,11 @@ def train(
     steps: int = STEPS,
     shards: int = SHARDS,
     twins: int = 256,
+    batch: int | None = None,
 ) -> Path:
     """Train until ``steps`` in all, over resumed runs, and export; returns the weights' folder.
+
+    A step is of ``batch`` pairs; unset means PAIRS, on a GPU GPU_PAIRS.
 
     Stops early after ``minutes`` from now, to go on another time; the schedule follows the steps,
     so that the same seed and cache give the same weights however fast the machine is. An empty
@@ -89,7 +94,7 @@ def train(
     if not (weights / TOKENIZER_FOLDER).exists():
         weights.mkdir(parents=True, exist_ok=True)
         train_tokenizer(cues, list(load_documents().values()), weights / TOKENIZER_FOLDER)
-    run = Run(cues, tokenizer_of(weights / TOKENIZER_FOLDER, CONTEXT), out, seed)
+    run = Run(cues, tokenizer_of(weights / TOKENIZER_FOLDER, CONTEXT), out, seed, batch)
     if not (resume and run.resume()):
         sample = cache.rows(range(min(512, len(cache)))).crops[:, 0]
         run.learner.clip.visual.conv1.calibrate(pictures_of(sample, run.device))
@@ -111,9 +116,12 @@ def train(
 class Run:
     """One training with all that a checkpoint must hold."""
 
-    def __init__(self, cues: Sequence[Cue], tokenizer: Any, out: Path, seed: int) -> None:
+    def __init__(
+        self, cues: Sequence[Cue], tokenizer: Any, out: Path, seed: int, batch: int | None = None
+    ) -> None:
         torch.manual_seed(seed)
         self.device = chosen_device("auto")
+        self.pairs = batch or (GPU_PAIRS if self.device == "cuda" else PAIRS)
         self.learner = Learner(len(cues)).to(self.device)
         self.labels: Labels = labels_for(cues)
         self.sentences = Sentences(cues, tokenizer)
@@ -140,9 +148,9 @@ class Run:
         rate = min(1.0, (self.steps + 1) / WARM_STEPS)
         rate *= min(1.0, max(0.02, (1 - progress) / (1 - DECAY_FROM)))
         for group in self.optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate
+            group["lr"] = min(MOST_RATE, LEARNING_RATE * (self.pairs / PAIRS) ** 0.5) * rate
         hard = self.learner.kind_loss.cpu().numpy()
-        rows = cache.rows(draw_rows(cache, self.rng, PAIRS, progress < EASY, hard))
+        rows = cache.rows(draw_rows(cache, self.rng, self.pairs, progress < EASY, hard))
         found = losses(self.learner, self.labels, self.sentences, rows, self.rng)
         total = torch.stack(list(found.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -38,8 +38,8 @@ from telltale.models.devices import chosen_device
 LEARNING_RATE = 8e-4
 WARM_STEPS = 60
 DECAY_FROM = 0.6
-TOKENS_PER_STEP = 1600
-"""Examples of a batch are as many as fit: short questions first, so steps are many and quick."""
+TOKENS_PER_STEP, GPU_TOKENS = 1600, 4800
+"""On a CPU and on a GPU. Examples of a batch are as many as fit: short questions first, so steps are many and quick."""
 EMPHASIS = 3.0
 """Artifacts are rarer among claims than natural places; without weight none would be named."""
 WHOLE = 0.6
@@ -62,15 +62,17 @@ def train(
     shards: int = SHARDS,
     most_crops: int = MOST_CROPS,
     start: Path | None = None,
+    batch: int | None = None,
     progress: Callable[[float], object] = lambda _: None,
 ) -> Path:
     """Train to ``steps``, or for ``minutes`` in all over resumed runs; returns the weights' folder.
 
     The schedule follows whichever is given; a call never takes longer than ``minutes``. ``progress`` is
     told the share that is over, 0 to 1. ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
-    judge weights to begin with, whatever tower they were trained on; unset means random ones.
+    judge weights to begin with, whatever tower they were trained on; unset means random ones. A step is
+    of ``batch`` tokens; unset means TOKENS_PER_STEP, on a GPU GPU_TOKENS.
     """
-    run = Run(out, encoder or mini_folder(), seed)
+    run = Run(out, encoder or mini_folder(), seed, batch)
     if start is not None:
         lmm_mini.load_rest(run.model, start)
     if not list((out / "pictures").glob("*.npz")):
@@ -101,7 +103,7 @@ def _share(run: Run, minutes: float, steps: int | None) -> float:
 class Run:
     """One training with all that a checkpoint must hold."""
 
-    def __init__(self, out: Path, encoder: Path, seed: int) -> None:
+    def __init__(self, out: Path, encoder: Path, seed: int, batch: int | None = None) -> None:
         for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER):
             if not (encoder / name).exists():
                 raise WeightsMissing(
@@ -115,6 +117,7 @@ class Run:
         self.model = lmm_mini.build(self.config).train()
         lmm_mini.load_tower(self.model, load_file(encoder / WEIGHTS_FILE))
         self.device = chosen_device("auto")
+        self.tokens = batch or (GPU_TOKENS if self.device == "cuda" else TOKENS_PER_STEP)
         self.model.to(self.device)
         self.model.model.vision_tower.eval().requires_grad_(False)
         self.processor = lmm_mini.processor_of(encoder / TOKENIZER_FOLDER, self.config)
@@ -157,7 +160,7 @@ class Run:
             for edited in (False, True):
                 example = self.writer.example(scene, edited, pairs, self.rng, answered)
                 made.append((scene, edited, example))
-            if len(made) * max(len(e.ids) for *_, e in made) > TOKENS_PER_STEP:
+            if len(made) * max(len(e.ids) for *_, e in made) > self.tokens:
                 return made
 
     def step(self, progress: float) -> None:

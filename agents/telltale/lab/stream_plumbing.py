@@ -115,7 +115,7 @@ def _through(
             raise DependencyAway(
                 "stream", f"{wanted - recorded:.0f} events were not recorded in {QUIET_S:g} s"
             )
-        time.sleep(0.01)
+        time.sleep(0.1)
     return (time.perf_counter() if children else last) - min(sent.values())
 
 

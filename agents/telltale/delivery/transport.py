@@ -1,16 +1,18 @@
 """Faust's transport to Kafka, changed where it loses events, repeats them or is slow.
 
 In: Faust's own classes. Out: the same, for ``StageApp``: a producer whose repeats arrive once, and a
-consumer that waits for room.
+consumer that waits for room, and that goes back to what nobody has finished when partitions move.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from mode.services import WaitResults
 
 from telltale.delivery.eager import Ended, begin
@@ -37,6 +39,24 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """As it comes, and where nothing is committed yet, to the beginning.
+
+        What a fetch brings while partitions move Faust throws away, and goes back to what is committed.
+        As it comes that leaves a partition without a commit behind what was thrown away: nobody would
+        read that before the worker ends, and the next commit would pass over it for good.
+        """
+        offsets: Mapping[TP, int] = await self.call_thread(self._seek, self._ensure_consumer())
+        return offsets
+
+    async def _seek(self, client: Any) -> Mapping[TP, int]:
+        offsets: Mapping[TP, int] = await client.seek_to_committed()
+        held = client.assignment()
+        if fresh := [tp for tp, offset in offsets.items() if not offset and tp in held]:
+            # not waited for: one partition whose leader is away must not keep the others
+            client._fetcher.request_offset_reset(fresh, OffsetResetStrategy.EARLIEST)
+        return offsets
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]
@@ -70,6 +90,15 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
     def on_buffer_full(self, tp: Any) -> None:
         """Keep fetching; the put that follows waits until there is room."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """As it comes, and a partition without a commit is known as one.
+
+        As it comes, what a commit that failed would have committed still counts as committed there.
+        """
+        offsets: Mapping[TP, int] = await super().seek_to_committed()
+        self._committed_offset.update({tp: None for tp, offset in offsets.items() if not offset})
+        return offsets
 
     async def commit_and_end_transactions(self) -> None:
         """The last commit before partitions go.

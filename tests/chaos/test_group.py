@@ -93,3 +93,13 @@ def test_what_a_fetch_took_while_partitions_moved_is_taken_again(cluster, tmp_pa
             cluster.answers(names, within_s=60)
             for worker in (first, second):
                 wait(lambda w=worker: not w.health("single")["lag_events"], SETTLE_S, "no lag")
+
+
+def test_a_worker_that_is_given_nothing_of_what_waits_ends_itself(cluster) -> None:
+    # nobody has committed anything here: what waits is known from the broker alone
+    cluster.send(*(upload(f"i{i}") for i in range(20)))
+    with stand_in(cluster, "batched", FAULTY_FETCH="nothing", TELLTALE_STUCK_S="8") as worker:
+        worker.ready(START_S)
+        wait(lambda: worker.health("batched")["lag_events"] == 20, SETTLE_S, "the lag")
+        assert worker.ended(within_s=60) == 75, worker.text
+    assert "20 waiting, none finished" in worker.text

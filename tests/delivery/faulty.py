@@ -72,7 +72,17 @@ def fetch_over_rebalances() -> None:
     Fetcher.fetched_records, Recovery._resume_streams = patient, late
 
 
-FETCHING = {"over rebalances": fetch_over_rebalances}
+def bring_nothing() -> None:
+    """From now on a worker fetches and is given nothing of it."""
+
+    async def nothing(self, partitions, timeout=0, max_records=None):
+        await asyncio.sleep(timeout)
+        return {}
+
+    Fetcher.fetched_records = nothing
+
+
+FETCHING = {"over rebalances": fetch_over_rebalances, "nothing": bring_nothing}
 
 
 if __name__ == "__main__":

@@ -97,11 +97,10 @@ def test_a_broker_without_room_is_waited_for_until_it_has_some(broker, cluster, 
 def fill(disk: Path) -> Path:
     """A file that takes all the room there is."""
     ballast = disk / "ballast"
-    with ballast.open("wb") as out:
+    with ballast.open("wb", buffering=0) as out:  # nothing is left to write when it is closed
         try:
             while True:
                 out.write(bytes(1 << 16))
-                out.flush()
         except OSError:
             return ballast
 

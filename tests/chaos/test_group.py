@@ -73,3 +73,33 @@ def test_what_retention_removed_unread_is_not_waited_for(cluster) -> None:
         with pytest.raises(AssertionError, match="the worker's end"):
             wait(lambda: worker.process.poll() is not None, 18, "the worker's end")
         assert worker.health("batched")["lag_events"] == 0
+
+
+def test_what_a_fetch_took_while_partitions_moved_is_taken_again(cluster, tmp_path) -> None:
+    began, until = tmp_path / "began", tmp_path / "until"
+    held = upload("held", "hold", stage="single", began=str(began), until=str(until))
+    names = {"held", *(f"i{i}" for i in range(20))}
+    with stand_in(cluster, "single", FAULTY_FETCH="over rebalances") as first:
+        first.ready(START_S)
+        # nothing is committed yet, and all is in hand: the fetch under way waits for more
+        cluster.send(held)
+        wait(began.exists, SETTLE_S, "the first event at work")
+        cluster.send(*(upload(name) for name in sorted(names - {"held"})))
+        wait(lambda: first.health("single")["pending_events"] > 16, SETTLE_S, "the rest in hand")
+        with stand_in(cluster, "single") as second:
+            wait(lambda: first.health("single")["pending_events"] == 1, SETTLE_S, "the rest back")
+            until.touch()
+            second.ready(START_S)
+            cluster.answers(names, within_s=60)
+            for worker in (first, second):
+                wait(lambda w=worker: not w.health("single")["lag_events"], SETTLE_S, "no lag")
+
+
+def test_a_worker_that_is_given_nothing_of_what_waits_ends_itself(cluster) -> None:
+    # nobody has committed anything here: what waits is known from the broker alone
+    cluster.send(*(upload(f"i{i}") for i in range(20)))
+    with stand_in(cluster, "batched", FAULTY_FETCH="nothing", TELLTALE_STUCK_S="8") as worker:
+        worker.ready(START_S)
+        wait(lambda: worker.health("batched")["lag_events"] == 20, SETTLE_S, "the lag")
+        assert worker.ended(within_s=60) == 75, worker.text
+    assert "20 waiting, none finished" in worker.text

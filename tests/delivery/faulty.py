@@ -5,6 +5,7 @@ The rows of the table of faults that are about delivery alone use these and the 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 import toy
+from aiokafka.consumer.fetcher import Fetcher
+from faust.tables.recovery import Recovery
 
 from telltale.events import Event, ImageUploaded
 from telltale.stages.contract import Batch, Item, Outcome
@@ -52,8 +55,40 @@ def follow_clock(file: Path) -> None:
     time.time = wrong_time
 
 
+def fetch_over_rebalances() -> None:
+    """From now on a fetch that waits outlives a rebalance, and has ended before events flow again.
+
+    Both happen by themselves where the machine is busy.
+    """
+    fetch, resume = Fetcher.fetched_records, Recovery._resume_streams
+
+    async def patient(self, partitions, timeout=0, max_records=None):
+        return await fetch(self, partitions, 30.0, max_records)
+
+    async def late(self, generation_id=0):
+        await asyncio.sleep(2.0)
+        await resume(self, generation_id)
+
+    Fetcher.fetched_records, Recovery._resume_streams = patient, late
+
+
+def bring_nothing() -> None:
+    """From now on a worker fetches and is given nothing of it."""
+
+    async def nothing(self, partitions, timeout=0, max_records=None):
+        await asyncio.sleep(timeout)
+        return {}
+
+    Fetcher.fetched_records = nothing
+
+
+FETCHING = {"over rebalances": fetch_over_rebalances, "nothing": bring_nothing}
+
+
 if __name__ == "__main__":
     toy.STAGES.update(STAGES)
+    if fetching := os.environ.get("FAULTY_FETCH"):
+        FETCHING[fetching]()
     if clock := os.environ.get("FAULTY_CLOCK"):
         follow_clock(Path(clock))
     sys.exit(toy.main(sys.argv[1:]))

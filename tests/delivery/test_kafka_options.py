@@ -8,9 +8,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from telltale.delivery import kafka
-from telltale.delivery.app import FETCH_WAIT_MS, stage_app
+from telltale.delivery.app import stage_app
 from telltale.delivery.metrics import Metrics
 from telltale.delivery.tracing import tracing
+from telltale.delivery.transport import FETCH_WAIT_MS
 from telltale.errors import UsageError
 from telltale.events import ImageUploaded
 from telltale.settings import load_settings

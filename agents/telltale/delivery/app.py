@@ -2,8 +2,8 @@
 
 In: a stage, ``Settings``, and what the process shares (metrics, tracing). Out: ``StageApp``, whose
 agent takes raw bytes and hands them to a ``Lane``. Everything Faust-specific that delivery relies
-on is in this file, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the release that is
-pinned. Raises ``UsageError`` when no broker is named.
+on is in this file, ``transport.py``, ``hold.py``, ``marks.py`` and ``health.py``, and was tried with the
+release that is pinned. Raises ``UsageError`` when no broker is named.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
 import structlog
-from faust.transport.drivers import aiokafka as driver
-from mode.services import WaitResults
 
 from telltale.delivery import kafka
 from telltale.delivery.backoff import away_pause_s
 from telltale.delivery.deadletter import HEADROOM_BYTES
-from telltale.delivery.eager import Ended, begin
 from telltale.delivery.flood import Flood
 from telltale.delivery.hold import Hold
 from telltale.delivery.lane import Lane, Prepare, ahead
@@ -33,6 +30,7 @@ from telltale.delivery.sending import Sender
 from telltale.delivery.settle import Settle
 from telltale.delivery.state import State
 from telltale.delivery.tracing import Tracing
+from telltale.delivery.transport import Transport
 from telltale.errors import DependencyAway
 from telltale.events import Event
 from telltale.settings import Settings
@@ -41,80 +39,10 @@ from telltale.stages.contract import Item, Outcome, Stage
 MESSAGE_BYTES = 1024 * 1024  # the broker's default limit on a message
 PREPARERS = 2  # decoding pictures releases the interpreter lock; more only wait for it
 HEARTBEAT_S = 1.0
-FETCH_WAIT_MS = 200
 HOUR_S = 3600.0
 METADATA_MS = 30_000
 
 log = structlog.get_logger()
-
-
-class _Producer(driver.Producer):  # type: ignore[misc]
-    """Idempotent: what the client sends again by itself arrives once, and in order."""
-
-    def _settings_extra(self) -> dict[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Asks the broker for events a little at a time.
-
-    A broker answers the requests of a connection one after the other. As it comes, it may keep one for
-    events for 1.5 s; all that while partitions that have just been taken over bring nothing, nor can
-    it be asked where they begin and end.
-    """
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-
-class _Consumer(driver.Consumer):  # type: ignore[misc]
-    """Waits for room instead of giving up a full partition; commits all before partitions go.
-
-    As it comes, a partition with a full buffer is no longer fetched, and when all are full the
-    fetcher sleeps for a second: with buffers as small as a slow stage needs, most of the time.
-    """
-
-    def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def wait_first(self, *given: Any, timeout: Any = None) -> Any:
-        """As it comes, but what ends without waiting costs no task.
-
-        To put one message into a buffer, nearly always one with room, takes four tasks otherwise.
-        """
-        first, *others = given
-        if not asyncio.iscoroutine(first):
-            return await super().wait_first(*given, timeout=timeout)
-        begun: Ended | Awaitable[Any] | None = None
-        try:
-            begun = begin(first)
-        finally:
-            if begun is None or isinstance(begun, Ended):
-                for unneeded in filter(asyncio.iscoroutine, others):
-                    unneeded.close()
-        if isinstance(begun, Ended):
-            return WaitResults([first], [begun.result], self.should_stop)
-        return await super().wait_first(begun, *others, timeout=timeout)
-
-    def on_buffer_full(self, tp: Any) -> None:
-        """Keep fetching; the put that follows waits until there is room."""
-
-    async def commit_and_end_transactions(self) -> None:
-        """The last commit before partitions go.
-
-        Faust takes a commit that is under way for this one, though it began before the last events
-        were acknowledged: whoever holds the partitions next would repeat these.
-        """
-        while await self.maybe_wait_for_commit_to_finish():
-            pass
-        await super().commit_and_end_transactions()
-
-
-class _Transport(driver.Transport):  # type: ignore[misc]
-    Consumer = _Consumer
-    Producer = _Producer
 
 
 class StageApp(faust.App):  # type: ignore[misc]
@@ -124,8 +52,8 @@ class StageApp(faust.App):  # type: ignore[misc]
     marks: Marks
     condition: State
 
-    def _new_transport(self) -> _Transport:
-        return _Transport(self.conf.broker_consumer, self)
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """None is needed: there are no tables."""

@@ -144,14 +144,14 @@ def _measure(app: StageApp, metrics: Metrics, bounds: Bounds) -> None:
     partitions = app.consumer.assignment()
     for tp in partitions:
         committed = app.consumer._committed_offset.get(tp)
-        if committed is None:  # nothing of this partition was ever finished
-            committed = app.marks.head(tp.topic, tp.partition)
-        start, end = bounds.get(tp, (0, 0))
+        start, end = bounds.get(tp, (None, 0))
+        if committed is None and not app.rebalancing:
+            committed = start  # nothing of this partition was ever finished
         # what a fetch said is the newer of the two, as long as anything is fetched
         end = max(client.highwater(tp) or 0, end)
         if committed is not None:
             # what retention removed before anybody read it waits for nobody
-            lag += max(0, end - max(committed, start))
+            lag += max(0, end - max(committed, start or 0))
     if not state.opened or (state.lag == 0 and state.pending == 0):
         state.progress()
     state.lag, state.partitions = lag, len(partitions)

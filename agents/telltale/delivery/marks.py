@@ -71,11 +71,6 @@ class Marks:
         mark = self._marks.get((message.topic, message.partition))
         return mark is not None and message.offset < mark.suspect_until
 
-    def head(self, topic: str, partition: int) -> int | None:
-        """Where a partition stood when it was taken over; None if nothing waited there."""
-        mark = self._marks.get((topic, partition))
-        return mark.head if mark else None
-
     async def read(self) -> None:
         """Read what earlier holders left, and put down that the partitions are held now."""
         consumer = self._app.consumer

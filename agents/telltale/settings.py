@@ -190,7 +190,7 @@ class Settings(BaseSettings):
         description="with events waiting and none finished, or outside its consumer group, for this long, a worker exits to be restarted, seconds",
     )
     session_timeout_s: float = Field(
-        10.0,
+        8.0,
         ge=6.0,
         le=60.0,
         description="silence after which Kafka gives a dead worker's partitions to others, seconds",

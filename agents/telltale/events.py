@@ -171,9 +171,14 @@ class Claim(_Model):
     )
     status: ClaimStatus
     named: bool = Field(
-        False, description="the verdict names the artifact: it is likely enough by the policy"
+        False,
+        description="the verdict names the artifact: the judge claims it and it is likely enough by the policy",
     )
     documents: tuple[str, ...] = ()
+
+    def would_be_named(self, named_from: float) -> bool:
+        """Whether a verdict names the artifact where the policy's ``named_from`` is this, 0 to 1."""
+        return self.polarity == "artifact" and self.probability >= named_from
 
 
 class Provenance(_Model):

@@ -251,10 +251,12 @@ def test_what_a_verdict_names_counts_and_nothing_else():
 def test_another_policy_would_have_named_other_artifacts():
     verdict = next(e for e in events() if isinstance(e, VerdictIssued)).verdict
     claim = verdict.claims[0].model_copy(update={"cue_id": "teeth.fused", "probability": 0.8})
-    said = verdict.model_copy(update={"claims": (claim,)})
     sample = Sample("a", None, 1, "mouth_blur", 1.0, "teeth.fused")
-    covered = [float(outcomes([sample], [said], p).covered[0]) for p in (0.7, 0.8, 0.9)]
-    assert covered == [1.0, 1.0, 0.0]
+    for polarity, expected in (("artifact", [1.0, 1.0, 0.0]), ("natural", [0.0, 0.0, 0.0])):
+        claims = (claim.model_copy(update={"polarity": polarity}),)
+        said = verdict.model_copy(update={"claims": claims})
+        covered = [float(outcomes([sample], [said], p).covered[0]) for p in (0.7, 0.8, 0.9)]
+        assert covered == expected
 
 
 def test_a_limited_draw_keeps_pairs_and_spreads_over_kinds_and_people():

@@ -57,7 +57,7 @@ def answer(verdict: Verdict, named_from: float | None = None) -> Answer:
     ``named_from`` asks what another policy would have named; unset, what the verdict names.
     """
     named = (
-        c.named if named_from is None else c.probability >= named_from for c in verdict.claims
+        c.named if named_from is None else c.would_be_named(named_from) for c in verdict.claims
     )  # fmt: skip
     return Answer(
         0.5 if verdict.probability is None else verdict.probability,

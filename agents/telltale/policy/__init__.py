@@ -32,7 +32,10 @@ class Policy(BaseModel):
         ge=0, le=1, description="probability under which it is authentic"
     )
     named_from: float = Field(
-        0.95, ge=0.5, le=1, description="probability from which a verdict names a claim's artifact"
+        0.95,
+        ge=0.5,
+        le=1,
+        description="probability from which a verdict names an artifact that the judge claims",
     )
     max_faces: int = Field(ge=1, description="faces examined, largest first")
     min_face_px: int = Field(ge=1, description="faces with a shorter side are not judged")

@@ -40,7 +40,7 @@ class Verify:
     """Checks claims and concludes."""
 
     name = "verify"
-    version = "3"
+    version = "4"
     reads: tuple[type[Event], ...] = (JudgmentMade,)
 
     def __init__(
@@ -178,8 +178,8 @@ class Verify:
                 checked = ask_alone(
                     self._asker, checked, stated.cue, regions[claim.region_id], pixels
                 )
-            likely = checked.probability >= self._policy.current().named_from
-            claims.append(checked.model_copy(update={"named": likely}))
+            named = checked.would_be_named(self._policy.current().named_from)
+            claims.append(checked.model_copy(update={"named": named}))
         return tuple(claims)
 
     def _reasons(self, event: JudgmentMade) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def test_the_command_prints_the_account_and_draws_it(stack, tmp_path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-c", "from telltale.cli import main; main()", "lab", "chaos",
-            "--events", "120", "--faults", "1", "--faults-of", "kill", "--workers", "2",
+            "--events", "180", "--faults", "2", "--faults-of", "kill,none", "--workers", "2",
             "--json", "--plot", str(drawn),
         ],
         env={
@@ -94,9 +94,11 @@ def test_the_command_prints_the_account_and_draws_it(stack, tmp_path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     account = json.loads(done.stdout)
     counts = ("sent", "answered", "lost", "duplicate_effects", "foreign_ids", "faults")
-    assert [account[name] for name in counts] == [120, 120, 0, 0, 0, 1]
+    assert [account[name] for name in counts] == [180, 180, 0, 0, 0, 2]
     assert account["duplicate_emissions"] >= 0
-    assert account["recovery_s"]["max"] > 0
+    hurt, unhurt = (account["recovery_s"]["by_fault"][kind] for kind in ("SIGKILL", "none"))
+    assert (hurt["count"], unhurt["count"]) == (1, 1)
+    assert 0 < unhurt["max"] < hurt["max"]
     assert account["stages"].startswith("a stand-in stage"), "it says that no model takes part"
     assert drawn.read_bytes().startswith(b"\x89PNG")
     assert not list(Path(tmp_path).glob("lab/*")), "a clean run leaves nothing behind"

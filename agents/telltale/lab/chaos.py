@@ -155,7 +155,7 @@ class Chaos:
             self._until(lambda: self._pool.ready, READY_S)
         self._send(first + int((end - first) * self._random.uniform(0.2, 0.5)))
         fault = Fault(kind, first, end, calm)
-        if kind != "broker":
+        if kind not in ("broker", "none"):
             fault.victim = self._victim()
         self._faults.append(fault)
         strike(fault, self._ground, self._plan.stop_s)

@@ -18,13 +18,14 @@ from telltale.lab.chaos_ground import Ground, broker_pid
 from telltale.lab.chaos_pool import WorkerProcess
 from telltale.lab.chaos_worker import STEPS, step_signal
 
-# group: the kinds in it
+# group: the kinds in it; "none" hurts nobody: how long answers take to come from every partition anyway
 GROUPS: dict[str, tuple[str, ...]] = {
     "kill": ("SIGKILL",),
     "term": ("SIGTERM",),
     "stop": ("SIGSTOP",),
     "step": tuple(STEPS),
     "broker": ("broker",),
+    "none": ("none",),
 }
 DEFAULT = ("kill", "term", "stop", "step")
 
@@ -82,6 +83,9 @@ def sequence(kinds: Sequence[str], count: int, seed: int) -> list[str]:
 
 def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
     """Do it. A death at a step comes later, when the victim gets there (``struck``)."""
+    if fault.kind == "none":
+        fault.at_s = time.time()
+        return
     if fault.kind == "broker":
         pid = None if ground.supervisor_pid is None else broker_pid(ground.supervisor_pid)
         if pid is None:

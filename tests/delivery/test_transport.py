@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from faust.types import TP
 
+from telltale.delivery import transport
 from telltale.delivery.transport import Transport
 
 TAKEN, FRESH = TP("images.uploaded", 0), TP("images.uploaded", 1)
@@ -24,3 +27,19 @@ async def test_a_commit_that_failed_counts_for_nothing_once_the_worker_is_back()
     await consumer.perform_seek()
     assert consumer._committed_offset == {TAKEN: 7, FRESH: None}
     assert consumer._read_offset == {TAKEN: 7, FRESH: None}
+
+
+class Closing:
+    """Stands for a client that waits for us, as one does that joins its group again."""
+
+    async def stop(self):
+        self.began = True
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_does_not_close_is_left(monkeypatch) -> None:
+    monkeypatch.setattr(transport, "CLOSE_S", 0.05)
+    thread = object.__new__(transport._ConsumerThread)
+    thread._consumer = client = Closing()
+    await asyncio.wait_for(thread.on_thread_stop(), 10)
+    assert client.began

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+import structlog
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -18,6 +19,10 @@ from mode.services import WaitResults
 from telltale.delivery.eager import Ended, begin
 
 FETCH_WAIT_MS = 200
+CLOSE_S = 5.0
+"""A client that has not closed by then is left: what was finished is committed before."""
+
+log = structlog.get_logger()
 
 
 class _Producer(driver.Producer):  # type: ignore[misc]
@@ -39,6 +44,17 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """As it comes, for at most ``CLOSE_S`` seconds.
+
+        A worker that was frozen for longer than a session joins its group again as soon as it wakes. Twice
+        one that was told to end at that very moment was seen waiting for its client until it was killed.
+        """
+        try:
+            await asyncio.wait_for(super().on_thread_stop(), CLOSE_S)
+        except TimeoutError:
+            log.warning("the consumer did not close", seconds=CLOSE_S)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """As it comes, and where nothing is committed yet, to the beginning.

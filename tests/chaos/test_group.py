@@ -95,6 +95,20 @@ def test_what_a_fetch_took_while_partitions_moved_is_taken_again(cluster, tmp_pa
                 wait(lambda w=worker: not w.health("single")["lag_events"], SETTLE_S, "no lag")
 
 
+def test_what_was_acknowledged_is_committed_before_partitions_move(cluster) -> None:
+    before, after = ([f"{when}-{i}" for i in range(40)] for when in ("before", "after"))
+    with stand_in(cluster, "batched", FAULTY_COMMIT="at hand-overs only") as first:
+        first.ready(START_S)
+        cluster.send(*(upload(name) for name in before))
+        cluster.answers(set(before))
+        with stand_in(cluster, "batched") as second:
+            second.ready(START_S)
+            # what is repeated comes before what follows it
+            cluster.send(*(upload(name) for name in after))
+            answers = cluster.answers({*before, *after})
+    assert len(answers) == 80, "nothing is repeated"
+
+
 def test_a_worker_that_is_given_nothing_of_what_waits_ends_itself(cluster) -> None:
     # nobody has committed anything here: what waits is known from the broker alone
     cluster.send(*(upload(f"i{i}") for i in range(20)))

@@ -17,6 +17,7 @@ import toy
 from aiokafka.consumer.fetcher import Fetcher
 from faust.tables.recovery import Recovery
 
+from telltale.delivery import app
 from telltale.events import Event, ImageUploaded
 from telltale.stages.contract import Batch, Item, Outcome
 
@@ -82,6 +83,16 @@ def bring_nothing() -> None:
     Fetcher.fetched_records = nothing
 
 
+def commit_at_hand_overs_only() -> None:
+    """From now on nothing is committed between two rebalances."""
+    given = app._faust_settings
+
+    def rarely(*about):
+        return given(*about) | {"broker_commit_interval": 3600.0}
+
+    app._faust_settings = rarely
+
+
 FETCHING = {"over rebalances": fetch_over_rebalances, "nothing": bring_nothing}
 
 
@@ -89,6 +100,8 @@ if __name__ == "__main__":
     toy.STAGES.update(STAGES)
     if fetching := os.environ.get("FAULTY_FETCH"):
         FETCHING[fetching]()
+    if os.environ.get("FAULTY_COMMIT") == "at hand-overs only":
+        commit_at_hand_overs_only()
     if clock := os.environ.get("FAULTY_CLOCK"):
         follow_clock(Path(clock))
     sys.exit(toy.main(sys.argv[1:]))

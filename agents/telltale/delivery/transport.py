@@ -116,6 +116,21 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         self._committed_offset.update({tp: None for tp, offset in offsets.items() if not offset})
         return offsets
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """What is known of partitions that go is forgotten when they have gone.
+
+        Faust forgets first what was acknowledged since the last commit, up to a second's worth, and
+        commits what is left: at every rebalance those that stay in the group would repeat it.
+        """
+        for known in (self._active_partitions, self._paused_partitions):
+            known.difference_update(revoked)
+        await self._on_partitions_revoked(revoked)
+        for known in (
+            self._gap, self._acked, self._acked_index, self._read_offset, self._committed_offset,
+        ):  # fmt: skip
+            for tp in revoked:
+                known.pop(tp, None)
+
     async def commit_and_end_transactions(self) -> None:
         """The last commit before partitions go.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
@@ -107,6 +109,18 @@ def test_what_was_acknowledged_is_committed_before_partitions_move(cluster) -> N
             cluster.send(*(upload(name) for name in after))
             answers = cluster.answers({*before, *after})
     assert len(answers) == 80, "nothing is repeated"
+
+
+def test_a_worker_told_to_end_amid_a_rebalance_hands_over_as_any_other(cluster) -> None:
+    names = {f"i{i}" for i in range(600)}
+    cluster.send(*(upload(name) for name in sorted(names)))
+    with stand_in(cluster, "slow", FAULTY_END="amid a rebalance") as first:
+        wait(lambda: cluster.end(ADMITTED.name) >= 60, START_S, "the first at work")
+        first.signal(signal.SIGTERM)
+        assert first.ended(within_s=SETTLE_S) == 0, first.text
+    with stand_in(cluster, "slow"):
+        answers = cluster.answers(names)
+    assert len(answers) == len(names), "a hand-over that is announced repeats nothing"
 
 
 def test_a_worker_that_is_given_nothing_of_what_waits_ends_itself(cluster) -> None:

@@ -93,6 +93,19 @@ def commit_at_hand_overs_only() -> None:
     app._faust_settings = rarely
 
 
+def rebalance_when_told_to_end() -> None:
+    """From now on partitions are to move at the moment in which a worker is told to end."""
+    stop = app.StageApp.stop
+
+    async def amid(self):
+        thread = self.consumer._thread
+        rejoin = thread._ensure_consumer()._coordinator.request_rejoin
+        thread.thread_loop.call_soon_threadsafe(rejoin)
+        await stop(self)
+
+    app.StageApp.stop = amid
+
+
 FETCHING = {"over rebalances": fetch_over_rebalances, "nothing": bring_nothing}
 
 
@@ -102,6 +115,8 @@ if __name__ == "__main__":
         FETCHING[fetching]()
     if os.environ.get("FAULTY_COMMIT") == "at hand-overs only":
         commit_at_hand_overs_only()
+    if os.environ.get("FAULTY_END") == "amid a rebalance":
+        rebalance_when_told_to_end()
     if clock := os.environ.get("FAULTY_CLOCK"):
         follow_clock(Path(clock))
     sys.exit(toy.main(sys.argv[1:]))

@@ -58,6 +58,27 @@ class StageApp(faust.App):  # type: ignore[misc]
     def _create_directories(self) -> None:
         """None is needed: there are no tables."""
 
+    def on_init(self) -> None:
+        """As it comes."""
+        super().on_init()
+        self._handed_over = asyncio.Event()
+
+    async def _stop_consumer(self) -> None:
+        try:
+            await super()._stop_consumer()
+        finally:
+            self._handed_over.set()
+
+    async def _on_partitions_revoked(self, revoked: Any) -> None:
+        """As it comes, and when the worker is stopping anyway, the end of that hand-over."""
+        if self.should_stop:
+            await self._handed_over.wait()
+        else:
+            await super()._on_partitions_revoked(revoked)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """As it comes the client is closed here, and the last commit, still to come, is tried for ever."""
+
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         # called whenever partitions are about to go: in a rebalance, and when stopping
         self.lane.let_go()

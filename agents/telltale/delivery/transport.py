@@ -45,12 +45,25 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
-    async def on_thread_stop(self) -> None:
-        """As it comes, for at most ``CLOSE_S`` seconds.
+    async def on_start(self) -> None:
+        """As it comes, but a worker that is stopping does not join its group again: it is about to leave.
 
-        A worker that was frozen for longer than a session joins its group again as soon as it wakes. Twice
-        one that was told to end at that very moment was seen waiting for its client until it was killed.
+        Joining lasts until every other worker has finished what it has in hand.
         """
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        join = coordinator._do_rejoin_group
+
+        async def join_unless_stopping(subscription: Any) -> bool:
+            if not self.app.should_stop:
+                return bool(await join(subscription))
+            await asyncio.wait([coordinator._closing])
+            return False
+
+        coordinator._do_rejoin_group = join_unless_stopping
+
+    async def on_thread_stop(self) -> None:
+        """As it comes, for at most ``CLOSE_S`` seconds: it may be waiting to have joined its group."""
         try:
             await asyncio.wait_for(super().on_thread_stop(), CLOSE_S)
         except TimeoutError:

@@ -6,6 +6,7 @@ this is about delivery alone.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_a_worker_waits_for_a_broker_that_goes_and_comes_back(broker, cluster, h
     ids = {(r.header("ce_subject"), r.header("ce_id")) for r in answers}
     assert len(ids) == 340, "a repeat carries the id of its original"
     assert cluster.end("images.uploaded.dead") == 0
+
+
+def test_a_worker_told_to_end_while_the_broker_is_away_ends_and_loses_nothing(
+    broker, cluster
+) -> None:
+    uploads = images(range(300))
+    with stand_in(cluster, "slow") as worker:
+        worker.ready(START_S)
+        cluster.send(*uploads)
+        wait(lambda: cluster.end("images.admitted") > 20, SETTLE_S, "answers")
+        broker.kill()
+        worker.signal(signal.SIGTERM)
+        assert worker.ended(within_s=SETTLE_S) == 4, worker.text
+    assert "kafka is away: no farewell" in worker.text
+    broker.start()
+    with stand_in(cluster, "slow"):
+        answers = cluster.answers(names(uploads))
+    assert len({r.header("ce_id") for r in answers}) == 300
 
 
 def test_a_broker_without_room_is_waited_for_until_it_has_some(broker, cluster, disk) -> None:

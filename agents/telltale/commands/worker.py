@@ -1,8 +1,8 @@
 """``telltale worker``: run stages until told to stop.
 
 In: names of stages. Out: the exit status that a supervisor acts on: 0 stopped cleanly, 2 a setting
-that cannot be, 4 a server was away at the start, 70 a fault of ours, 75 stuck. Start it again in
-every case but 0 and 2.
+that cannot be, 4 a server was away at the start or the broker at the end, 70 a fault of ours, 75 stuck.
+Start it again in every case but 0 and 2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def worker(stages: tuple[str, ...], every: bool, port: int | None) -> int:
 
     \b
     SIGTERM stops cleanly: nothing more is taken, what is in hand is finished,
-    sent and acknowledged, and the partitions go to the other workers.
+    sent and acknowledged, and the partitions go to the other workers. Where the
+    broker is away then, it ends after 15 s; what it could not send comes again.
     Exit status: 0 stopped, 2 wrong setting, 4 a server is away,
     70 a fault, 75 stuck. Anything but 0 and 2 should be started again.
     """

@@ -134,7 +134,11 @@ class Lane:
 
     async def _resolve(self, batch: Sequence[Taken]) -> list[Resolved]:
         self._state.metrics.observe("telltale_batch_events", len(batch), self._state.stage)
-        endings = await self._trial.endings(batch)
+        self._state.at_work = True
+        try:
+            endings = await self._trial.endings(batch)
+        finally:
+            self._state.at_work = False
         return [self._settle.resolve(t, e) for t, e in zip(batch, endings, strict=True)]
 
     async def _put(self, resolved: list[Resolved]) -> None:

@@ -19,6 +19,7 @@ class State:
     stage: str
     metrics: Metrics
     opened: bool = False
+    at_work: bool = False  # a batch is being processed
     pending: int = 0  # taken, neither finished nor given back
     partitions: int = 0
     lag: int = 0

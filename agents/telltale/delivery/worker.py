@@ -1,7 +1,7 @@
 """Running stages: one process, one or more Faust apps, one health page, one watchdog.
 
 In: stages and ``Settings``. Out: an exit status: 0 after a clean stop, 2 for a setting that cannot
-be, 4 when a server was away at the start, 70 for a fault of ours, 75 when stuck. A supervisor
+be, 4 when a server was away at the start or the broker at the end, 70 for a fault of ours, 75 when stuck. A supervisor
 should start the worker again in every case but 0 and 2.
 """
 
@@ -23,11 +23,13 @@ from telltale.delivery.metrics import Metrics
 from telltale.delivery.topics_admin import require_topics
 from telltale.delivery.tracing import tracing
 from telltale.delivery.watchdog import Watchdog
-from telltale.errors import TelltaleError
+from telltale.errors import DependencyAway, TelltaleError
 from telltale.settings import Settings
 from telltale.stages.contract import Stage
 
 EXIT_FAULT = 70  # EX_SOFTWARE
+FAREWELL_S = 15
+"""So long a worker that has been told to end tries to send, to commit and to leave its group."""
 
 log = structlog.get_logger()
 
@@ -77,8 +79,19 @@ class _Stages(mode.Service):  # type: ignore[misc]
         await asyncio.gather(*(app.maybe_start() for app in self._apps))
 
     async def on_stop(self) -> None:
-        """Hand over all partitions."""
-        await asyncio.gather(*(app.stop() for app in self._apps))
+        """Hand over all partitions; for ``FAREWELL_S`` with nothing at work, then the process ends.
+
+        As it comes, a worker that is told to end while the broker is away waits for it without end.
+        """
+        leaving = asyncio.gather(*(app.stop() for app in self._apps))
+        waited_s = 0
+        while not leaving.done():
+            await asyncio.wait([leaving], timeout=1.0)
+            at_work = any(app.condition.at_work for app in self._apps)
+            waited_s = 0 if at_work else waited_s + 1
+            if waited_s >= FAREWELL_S:
+                fail("all", DependencyAway("kafka", f"no farewell within {FAREWELL_S} s"))
+        await leaving
 
 
 def _worker(stages: _Stages, health: Health, loop: asyncio.AbstractEventLoop) -> mode.Worker:

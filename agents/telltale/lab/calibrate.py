@@ -24,7 +24,7 @@ from PIL import Image
 from telltale.app import Wiring
 from telltale.cues import LANGUAGES, SIDES, Cue, sentences
 from telltale.events import Region
-from telltale.lab.crops import ELSEWHERE, Pair, Photograph, draw_pair, photographs, share
+from telltale.lab.crops import ELSEWHERE, TRAINED, Pair, Photograph, draw_pair, photographs, share
 from telltale.lab.edits import EDITS, CannotPlant
 from telltale.lab.elsewhere import Elsewhere
 from telltale.lab.pipeline import Pipeline
@@ -37,7 +37,7 @@ from telltale.stages.embedding import SCALES, Vector
 
 ALPHA = 0.1  # risk level of the conformal sets
 STRENGTHS = (0.5, 1.0)
-IMAGE_PAIRS = 136  # eight of each kind
+IMAGE_ROUNDS = 8  # pairs of each kind for the combination
 PLANTED = 8  # fewer planted regions of a cue tell nothing about it
 ENOUGH = 24  # planted regions from which on a cue has a fit of its own
 OWN = 0.01  # share of a region that an edit must cover to be looked for there
@@ -95,17 +95,20 @@ def calibrate(
     families = _families(wiring.cues, rows, norms)
     calibration = base.model_copy(update={"cues": norms, "families": families})
     # a judge is slow: the four weights of the combination need fewer pictures than the audit
-    step = max(1, len(pairs) // IMAGE_PAIRS)
-    return _finished(_with_image_fit(wiring, calibration, pairs[::step], say))
+    few = pairs[: IMAGE_ROUNDS * len(TRAINED)]
+    return _finished(_with_image_fit(wiring, calibration, few, say))
 
 
 def drawn(photos: Sequence[Photograph], seed: int, rounds: int) -> list[Pair]:
-    """Pairs of every kind in turn, at medium and plain strength, half of them outside the studio."""
+    """Pairs of every kind in turn, at medium and plain strength, half of them outside the studio.
+
+    Kinds left out of training are left out here too: they stand for what nobody has seen.
+    """
     rng = np.random.default_rng(seed)
     elsewhere = Elsewhere.packaged(ELSEWHERE)
     pairs = []
     for n in range(rounds):
-        for kind in EDITS:
+        for kind in TRAINED:
             try:
                 strength = STRENGTHS[n % len(STRENGTHS)]
                 pairs.append(draw_pair(photos, kind, strength, rng, elsewhere))

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from telltale.lab.crops import Pair, draw_pair, photographs
+from telltale.lab.crops import TRAINED, Pair, draw_pair, photographs
 from telltale.lab.edits import EDITS, CannotPlant
 from telltale.models import Encoder
 from telltale.regions import Pixels, Region, crop
@@ -35,9 +35,9 @@ def make(
     out: Path,
     seed: int = 1,
     each: int = EACH,
-    kinds: Sequence[str] = tuple(EDITS),
+    kinds: Sequence[str] = TRAINED,
 ) -> Exemplars:
-    """Plant ``each`` edits of every kind and strength, embed their regions, write ``out``."""
+    """Plant ``each`` edits of every kind trained on and strength, embed their regions, write ``out``."""
     photos = photographs(faces, measuring=False, limit=PHOTOGRAPHS)
     drawn: list[Pair] = []
     for k, kind in enumerate(track(kinds, "exemplars", console=Console(stderr=True))):

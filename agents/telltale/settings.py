@@ -173,7 +173,9 @@ class Settings(BaseSettings):
         20.0, ge=0, description="longest wait for a batch to fill, milliseconds"
     )
     attempts: int = Field(
-        3, ge=1, description="times an event that fails by itself is tried before it is dead"
+        3,
+        ge=1,
+        description="times an event that fails by itself is tried before it is dead; one that kills its worker is tried so often alone, after two deaths in its place",
     )
     flood_last: int = Field(
         100,

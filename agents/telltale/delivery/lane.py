@@ -12,6 +12,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import structlog
+from aiokafka.errors import KafkaError
 
 from telltale.delivery.flood import Flood
 from telltale.delivery.hold import Hold
@@ -22,6 +26,8 @@ from telltale.delivery.taken import Message, Resolved, Taken, read
 from telltale.delivery.trial import Process, Trial
 from telltale.events import Event
 from telltale.stages.contract import Batch, Item
+
+log = structlog.get_logger()
 
 Prepare = Callable[[Item[Event]], Awaitable[object]]
 
@@ -124,13 +130,34 @@ class Lane:
     async def _alone(self, taken: Taken) -> None:
         """An event that may have killed its worker: nothing beside it, and its attempt on record."""
         await self._all_settled()
-        dead = await self._marks.begin(taken.message)
+        message = taken.message
+        try:
+            dead = await self._marks.begin(message)
+        except KafkaError as error:
+            log.warning("attempt not on record, not made", problem=str(error))
+            await self._put([Resolved(taken)])
+            return
         if dead is not None:
             await self._put([self._settle.resolve(taken, dead)])
         else:
-            await self._put(await self._resolve([taken]))
+            self._trial.aside = partial(self._aside, message)
+            resolved = await self._resolve([taken])
+            self._trial.aside = None
+            if resolved[0].outcome is None:
+                await self._marks.withdraw(message)
+            await self._put(resolved)
         await self._all_settled()
         await self._marks.end()
+
+    async def _aside(self, message: Message, waiting: bool) -> bool:
+        """A worker that ends while its event waits for a dependency did not die of the event."""
+        if waiting:
+            await self._marks.withdraw(message)
+            return True
+        try:
+            return await self._marks.begin(message) is None
+        except KafkaError:
+            return False  # the partition has gone
 
     async def _resolve(self, batch: Sequence[Taken]) -> list[Resolved]:
         self._state.metrics.observe("telltale_batch_events", len(batch), self._state.stage)

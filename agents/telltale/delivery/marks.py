@@ -7,7 +7,8 @@ written with the offset itself, so that needs no further store. What is written,
 - ``held:n`` when a worker takes the partition over: n workers before it went without a farewell
   and without moving the offset. Faust's own commits write an empty text: it moved, n is 0.
 - ``released:n`` at a clean hand-over, so that rebalances and restarts count for nothing.
-- ``trying:k:offset`` before an event is tried alone for the k-th time.
+- ``trying:k:offset`` before an event is tried alone for the k-th time; taken back when it turns out that
+  a dependency is away, or when it is given back: a worker that ends meanwhile did not die of it.
 
 After two deaths on the spot the next ``WINDOW`` events are tried one by one, with ``trying`` written
 before each: exact, and only paid for when something is wrong. In: messages. Out: whether to be
@@ -48,6 +49,7 @@ class Mark:
     head: int
     deaths: int = 0
     trying: tuple[int, int] | None = None  # (attempt, offset)
+    open: bool = False  # an attempt of ours is on record and not over
     suspect_until: int = -1  # offsets below are tried one by one
 
     @property
@@ -109,7 +111,7 @@ class Marks:
             return Mark(head)
         if kind == TRYING and len(numbers) == 2:
             trying = (int(numbers[0]), int(numbers[1]))
-            return Mark(head, DEATHS_TO_SUSPECT, trying, head + self._window)
+            return Mark(head, DEATHS_TO_SUSPECT, trying, suspect_until=head + self._window)
         # an empty text is Faust's: the offset moved, then the holder went without a farewell
         deaths = {HELD: int(numbers[0]) + 1 if numbers else 1, "": 1}.get(kind)
         if deaths is None:
@@ -117,10 +119,13 @@ class Marks:
         suspect = deaths >= DEATHS_TO_SUSPECT
         if suspect:
             log.warning("workers died here", deaths=deaths, offset=head)
-        return Mark(head, deaths, None, head + self._window if suspect else -1)
+        return Mark(head, deaths, suspect_until=head + self._window if suspect else -1)
 
     async def begin(self, message: Message) -> Dead | None:
-        """Put an attempt at a suspect event on record; ``Dead`` if it has had its last."""
+        """Put an attempt at a suspect event on record; ``Dead`` if it has had its last.
+
+        Raises ``KafkaError`` when the partition is no longer held: then it may not be tried.
+        """
         tp = TopicPartition(message.topic, message.partition)
         mark = self._marks[message.topic, message.partition]
         before = mark.trying[0] if mark.trying and mark.trying[1] == message.offset else 0
@@ -128,12 +133,28 @@ class Marks:
             died = WorkerDied(f"{before} workers died while trying this event")
             return Dead(died, before, time.time())
         await self._app.consumer.commit()  # nothing may be left that would overwrite the mark
-        mark.trying = (before + 1, message.offset)
+        mark.trying, mark.open = (before + 1, message.offset), True
         await self._commit({tp: OffsetAndMetadata(message.offset, mark.text)})
         return None
 
+    async def withdraw(self, message: Message) -> None:
+        """Take the attempt that ``begin`` put on record back, if it is still there."""
+        mark = self._marks.get((message.topic, message.partition))
+        if mark is None or not mark.open or mark.trying is None:
+            return
+        before = mark.trying[0] - 1
+        mark.trying, mark.open = ((before, message.offset) if before else None), False
+        tp = TopicPartition(message.topic, message.partition)
+        try:
+            await self._commit({tp: OffsetAndMetadata(message.offset, mark.text)})
+        except KafkaError as error:
+            # the partition has gone to somebody who will count one attempt too many
+            log.warning("attempt not taken back", problem=str(error))
+
     async def end(self) -> None:
         """The suspect event is settled: move the offset past it, and the mark with it."""
+        for mark in self._marks.values():
+            mark.open = False
         await self._app.consumer.commit()
 
     async def release(self) -> None:

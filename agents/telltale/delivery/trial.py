@@ -38,6 +38,8 @@ class Trial:
     state: State
     cancelled: Callable[[], bool]
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    aside: Callable[[bool], Awaitable[bool]] | None = None
+    """Told when a wait for a dependency begins (True) and ends (False); False: do not try again."""
 
     async def endings(self, batch: Sequence[Taken]) -> list[Ending]:
         """One ending an event, in order."""
@@ -83,7 +85,7 @@ class Trial:
             except DependencyAway as away:
                 failures += 1
                 waited_for.add(away.dependency)
-                if not await self._wait(away, failures):
+                if not await self._waited(away, failures):
                     return [None] * len(batch)
                 continue
             finally:
@@ -135,6 +137,13 @@ class Trial:
         ready = taken.preparing or asyncio.ensure_future(self.prepare(taken.item))
         taken.preparing = ready
         return Item(taken.item.event, taken.item.envelope, await ready)
+
+    async def _waited(self, away: DependencyAway, failures: int) -> bool:
+        if self.aside is None:
+            return await self._wait(away, failures)
+        return (
+            await self.aside(True) and await self._wait(away, failures) and await self.aside(False)
+        )
 
     async def _wait(self, away: DependencyAway, failures: int) -> bool:
         """Wait before the next attempt. False when the partitions were taken away meanwhile."""

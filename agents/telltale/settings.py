@@ -192,7 +192,7 @@ class Settings(BaseSettings):
         description="with events waiting and none finished, or outside its consumer group, for this long, a worker exits to be restarted, seconds",
     )
     session_timeout_s: float = Field(
-        8.0,
+        6.0,
         ge=6.0,
         le=60.0,
         description="silence after which Kafka gives a dead worker's partitions to others, seconds",

@@ -18,8 +18,8 @@ import structlog
 from telltale.delivery.taken import Taken
 from telltale.settings import Settings
 
-# these speak of every rebalance and reconnect; what matters of it is in our own lines
-_TALKATIVE = ("faust", "mode", "aiokafka", "kafka")
+# these speak of every rebalance, reconnect and try; what matters of it is in our own lines
+_TALKATIVE = ("faust", "mode", "aiokafka", "kafka", "opentelemetry")
 # of a batch; the rest is counted
 NAMED = 8
 # beside structlog's own, which take several times as long to bind: this is done for every event
@@ -29,7 +29,8 @@ _about: ContextVar[Mapping[str, object] | None] = ContextVar("about", default=No
 class _Seldom(logging.Filter):
     """Lets the same line of a library through once in ``EVERY_S``.
 
-    While a broker is away the client says so twenty times a second, for each of its tasks.
+    While a broker is away the client says so twenty times a second, for each of its tasks; while a
+    collector of traces is, its client does at every try.
     """
 
     EVERY_S = 10.0

@@ -234,7 +234,8 @@ class Settings(BaseSettings):
         "INFO", description="least severity logged"
     )
     otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP address for traces; unset means none are sent"
+        None,
+        description="OTLP/HTTP address for traces, e.g. http://collector:4318/v1/traces; unset means none are sent",
     )
 
     @property

@@ -62,7 +62,7 @@ class Record:
         return self.key, self.value, kept
 
 
-def upload(image_id: str, do: str = "", **context: str) -> Record:
+def upload(image_id: str, do: str = "", traceparent: str | None = None, **context: str) -> Record:
     """An upload that asks a toy stage for something."""
     event = ImageUploaded(
         image_id=image_id,
@@ -75,6 +75,7 @@ def upload(image_id: str, do: str = "", **context: str) -> Record:
         type=event.type_name,
         subject=image_id,
         time=WHEN,
+        traceparent=traceparent,
     )
     return Record(image_id.encode(), value_bytes(event), tuple(envelope.headers()))
 

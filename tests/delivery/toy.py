@@ -6,6 +6,7 @@ wants by what it uploads.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -14,12 +15,16 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
+import structlog
+
 from telltale.delivery.worker import run_workers
 from telltale.errors import DependencyAway, EventFailed, TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
 from telltale.lab.chaos_worker import die_at
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome, Stage
+
+log = structlog.get_logger("toy")
 
 
 class Toy(Stage):
@@ -32,7 +37,7 @@ class Toy(Stage):
         self.name, self.batch, self._delay_s = name, batch, delay_s
 
     def open(self) -> None:
-        pass
+        log.info("opens")
 
     def close(self) -> None:
         pass
@@ -63,6 +68,8 @@ class Toy(Stage):
                     time.sleep(0.05)
             case "away" if not Path(event.context["until"]).exists():
                 raise DependencyAway("toy store", "refused", retry_after_s=0.2)
+            case "say":
+                logging.getLogger("toy").warning("said in process")
             case "once" if not Path(event.context["seen"]).exists():
                 Path(event.context["seen"]).touch()
                 return Failed(EventFailed("the first time only"))
@@ -77,6 +84,8 @@ class Preparing(Toy):
         assert isinstance(event, ImageUploaded)
         if event.context.get("do") == "raise":
             raise RuntimeError("asked to raise")
+        if event.context.get("do") == "say":
+            log.warning("said in prepare")
         return event.image_id
 
     def _one(self, item: Item[Event]) -> Outcome:

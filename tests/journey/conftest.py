@@ -18,6 +18,7 @@ from telltale.app import Wiring
 from telltale.commands.preparing import prepare
 from telltale.commands.workers import start_worker, stop_worker, wait_ready
 from telltale.settings import Settings, load_settings
+from tests.collector import Collector, collecting
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,9 +83,16 @@ def new_world(home: Path, images: Path, endpoints: dict[str, str]) -> World:
 
 
 @pytest.fixture(scope="module")
-def world(stack, stack_home, tmp_path_factory) -> Iterator[World]:
+def collector() -> Iterator[Collector]:
+    """Where the workers of the world send their traces."""
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def world(stack, stack_home, tmp_path_factory, collector) -> Iterator[World]:
     """Every stage running."""
-    made = new_world(stack_home, tmp_path_factory.mktemp("images"), {})
+    made = new_world(stack_home, tmp_path_factory.mktemp("images"), collector.variables)
     prepare(Wiring(made.settings), print)
     made.start("--all")
     yield made

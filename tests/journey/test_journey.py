@@ -10,11 +10,13 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from confluent_kafka import Producer
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from PIL import Image
 from skimage import data
 
-from telltale.app import Wiring
+from telltale.app import STAGES, Wiring
 from telltale.events import ImageUploaded
+from tests.collector import ids
 from tests.contract.consumer import consume
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -111,6 +113,56 @@ def test_the_face_of_a_photograph_nobody_composed_is_found(world, answers) -> No
     faces = [r["box_px"] for r in regions if r["type"] == "face"]
     # the astronaut's face, by eye: 512 x 512 picture, head upper middle
     assert any(x0 < 224 < x1 and y0 < 110 < y1 and x1 - x0 < 200 for x0, y0, x1, y1 in faces)
+
+
+def uploads_trace(world, image_id: str) -> tuple[str, str]:
+    """Trace and span id that an upload came with."""
+    sent = events(world, "images.uploaded", 4).values()
+    return ids(
+        next(e["headers"]["traceparent"] for e in sent if e["value"]["image_id"] == image_id)
+    )
+
+
+def test_an_upload_is_one_trace_through_all_stages_to_its_explanation(
+    world, answers, collector
+) -> None:
+    image_id = answers["face.jpg"]["image_id"]
+    spans = collector.of(image_id, len(STAGES) + 1)  # record has two: the verdict, its explanation
+    trace_id, uploaded = uploads_trace(world, image_id)
+    assert {s.trace_id.hex() for s in spans} == {trace_id}
+    by_id = {s.span_id.hex(): s for s in spans}
+
+    def way(span) -> list[str]:
+        parent = by_id.get(span.parent_span_id.hex())
+        assert parent is not None or span.parent_span_id.hex() == uploaded
+        return [*(way(parent) if parent else ["upload"]), span.name]
+
+    judged = ["upload", "intake", "detect", "retrieve", "judge", "verify"]
+    assert sorted(way(s) for s in spans) == sorted(
+        [
+            *(judged[:n] for n in range(2, len(judged) + 1)),
+            [*judged, "explain"],
+            [*judged, "record"],
+            [*judged, "explain", "record"],
+        ]
+    )
+    assert {s.status.code for s in spans} == {Status.STATUS_CODE_UNSET}
+    for span in spans:
+        parent = by_id.get(span.parent_span_id.hex())
+        assert span.start_time_unix_nano < span.end_time_unix_nano
+        assert parent is None or parent.start_time_unix_nano < span.start_time_unix_nano
+
+
+def test_a_rejected_upload_is_a_trace_too(world, answers, collector) -> None:
+    image_id = answers["words.jpg"]["image_id"]
+    # explain has nothing to draw, and says so by answering with nothing
+    spans = {s.name: s for s in collector.of(image_id, 3)}
+    trace_id, uploaded = uploads_trace(world, image_id)
+    assert set(spans) == {"intake", "explain", "record"}
+    assert {s.trace_id.hex() for s in spans.values()} == {trace_id}
+    intake = spans["intake"]
+    assert intake.parent_span_id.hex() == uploaded
+    assert spans["record"].parent_span_id == spans["explain"].parent_span_id == intake.span_id
 
 
 def test_show_prints_the_evidence_of_an_image(world, answers) -> None:

@@ -68,7 +68,7 @@ def _print(out: Console, recorded: Recorded, wiring: Wiring) -> None:
     _print_sources(out, recorded, wiring)
     _print_maps(out, recorded)
     for path in _pictures(recorded, wiring):
-        out.print(f"picture {path}")
+        out.print(f"picture {path}", soft_wrap=True)  # in one piece, to be copied
     made = verdict.provenance.model_dump(exclude={"stages"}, exclude_none=True)
     out.print("made by " + ", ".join(f"{k} {v}" for k, v in made.items()), style="dim")
 

@@ -9,11 +9,12 @@ release that is pinned. Raises ``UsageError`` when no broker is named.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import faust
 import structlog
@@ -43,6 +44,8 @@ HOUR_S = 3600.0
 METADATA_MS = 30_000
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 class StageApp(faust.App):  # type: ignore[misc]
@@ -81,9 +84,10 @@ class StageApp(faust.App):  # type: ignore[misc]
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         # called whenever partitions are about to go: in a rebalance, and when stopping
-        self.lane.let_go()
-        await super()._consumer_wait_empty(consumer, logger)
-        await self.marks.release()
+        with structlog.contextvars.bound_contextvars(stage=self.condition.stage):
+            self.lane.let_go()
+            await super()._consumer_wait_empty(consumer, logger)
+            await self.marks.release()
 
 
 class Bench:
@@ -102,24 +106,27 @@ class Bench:
         return self._prepare
 
     async def _prepare(self, item: Item[Event]) -> object:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._preparers, self._stage.prepare, item)
+        return await _off_loop(self._preparers, self._stage.prepare, item)
 
     async def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """``process`` in the stage's thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._stage.process, items)
+        return await _off_loop(self._worker, self._stage.process, items)
 
     async def open(self) -> None:
         """``open`` in the stage's thread, again and again while a dependency is away."""
-        loop, failures = asyncio.get_running_loop(), 0
+        failures = 0
         while True:
             try:
-                await loop.run_in_executor(self._worker, self._stage.open)
+                await _off_loop(self._worker, self._stage.open)
             except DependencyAway as away:
                 failures += 1
                 self._state.dependency(away.dependency, away.problem)
-                await asyncio.sleep(away_pause_s(failures, away.retry_after_s))
+                pause_s = away_pause_s(failures, away.retry_after_s)
+                log.warning(
+                    "dependency away, the stage does not open", dependency=away.dependency,
+                    problem=away.problem, attempt=failures, retry_in_s=round(pause_s, 2),
+                )  # fmt: skip
+                await asyncio.sleep(pause_s)
                 continue
             for name in self._state.away:
                 self._state.dependency(name, None)
@@ -129,11 +136,16 @@ class Bench:
 
     async def close(self) -> None:
         """``close`` in the stage's thread; the threads end."""
-        loop = asyncio.get_running_loop()
         if self._state.opened:
-            await loop.run_in_executor(self._worker, self._stage.close)
+            await _off_loop(self._worker, self._stage.close)
         self._worker.shutdown(wait=False)
         self._preparers.shutdown(wait=False, cancel_futures=True)
+
+
+async def _off_loop(threads: Executor, work: Callable[..., T], *given: object) -> T:
+    """Run there with what is bound here, so that what is logged there says whose line it is."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    return await loop.run_in_executor(threads, context.run, work, *given)
 
 
 def _keep() -> None:

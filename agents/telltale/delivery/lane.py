@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from telltale.delivery.flood import Flood
 from telltale.delivery.hold import Hold
+from telltale.delivery.logs import about
 from telltale.delivery.marks import Marks
 from telltale.delivery.settle import Settle
 from telltale.delivery.state import State
@@ -89,7 +90,8 @@ class Lane:
             self._settle.give_back(taken)
             return
         if self._prepare is not None and taken.item is not None:
-            taken.preparing = asyncio.ensure_future(self._prepare(taken.item))
+            with about([taken]):
+                taken.preparing = asyncio.ensure_future(self._prepare(taken.item))
             taken.preparing.add_done_callback(_retrieve)
         self._pending.append(taken)
         if len(self._pending) >= self._wanted:

@@ -27,6 +27,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
+from structlog.contextvars import bound_contextvars
 
 from telltale.delivery.taken import Dead, Message
 from telltale.errors import EventFailed
@@ -98,7 +99,8 @@ class Marks:
             head = found.offset if found and found.offset >= 0 else starts[tp]
             if head >= ends[tp]:
                 continue  # nothing waits, so nothing can have killed anyone
-            mark = self._interpret(head, found.metadata if found else None)
+            with bound_contextvars(topic=tp.topic, partition=tp.partition):
+                mark = self._interpret(head, found.metadata if found else None)
             self._marks[tp.topic, tp.partition] = mark
             text = mark.text if mark.trying else f"{HELD}:{mark.deaths}"
             held[tp] = OffsetAndMetadata(head, text)

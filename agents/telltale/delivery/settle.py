@@ -7,6 +7,7 @@ confirm is sent again; derived ids make the repeat harmless.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,16 +17,18 @@ import structlog
 from telltale.delivery.deadletter import dead_letter
 from telltale.delivery.flood import Flood
 from telltale.delivery.hold import Hold
+from telltale.delivery.logs import fields
 from telltale.delivery.sending import TOO_LARGE, Sender
 from telltale.delivery.state import State
 from telltale.delivery.taken import Dead, Outgoing, Resolved, Taken
-from telltale.delivery.tracing import Tracing
+from telltale.delivery.tracing import Tracing, carried
 from telltale.delivery.trial import Ending
 from telltale.errors import EventFailed
 from telltale.events import Envelope, Event, value_bytes
 from telltale.stages.contract import Answered
 
 log = structlog.get_logger()
+_LEVEL = logging.getLogger(__name__)  # asked first: a line nobody reads is not made
 
 
 class Settle:
@@ -48,21 +51,30 @@ class Settle:
 
     def resolve(self, taken: Taken, ending: Ending) -> Resolved:
         """What to send for an ending, and what to count it as."""
+        resolved = Resolved(taken)
         if ending is None:
-            return Resolved(taken)
+            return resolved
+        resolved.span = self._tracing.begin(taken, self._stage)
         if isinstance(ending, Dead):
-            letter = dead_letter(taken.message, self._stage, ending)
-            return Resolved(taken, "dead", [letter], ending.error)
-        return self._answered(taken, ending)
+            self._bury(resolved, ending)
+        else:
+            self._answer(resolved, ending)
+        return resolved
 
-    def _answered(self, taken: Taken, ending: Answered) -> Resolved:
-        assert taken.item is not None  # what was not read is not answered
-        parent = self._tracing.record(taken.item.envelope, taken, self._stage)
+    def _answer(self, resolved: Resolved, ending: Answered) -> None:
+        item = resolved.taken.item
+        assert item is not None  # what was not read is not answered
+        parent = carried(item.envelope, resolved.span)
         try:
-            outgoing = [self._message(parent, event) for event in ending.events]
+            resolved.outgoing = [self._message(parent, event) for event in ending.events]
         except Exception as error:  # an event that cannot be written is the stage's fault
-            return self.resolve(taken, Dead(error, 1, time.time()))
-        return Resolved(taken, "answered", outgoing)
+            self._bury(resolved, Dead(error, 1, time.time()))
+        else:
+            resolved.outcome = "answered"
+
+    def _bury(self, resolved: Resolved, dead: Dead) -> None:
+        resolved.outgoing = [dead_letter(resolved.taken.message, self._stage, dead)]
+        resolved.outcome, resolved.error = "dead", dead.error
 
     def _message(self, parent: Envelope, event: Event) -> Outgoing:
         now = datetime.now(UTC)
@@ -113,45 +125,40 @@ class Settle:
             return [(resolved, message)]
         size = len(message.value or b"")
         too_large = EventFailed(f"{message.topic} does not take a message of {size} bytes")
-        dead = self.resolve(resolved.taken, Dead(too_large, 1, time.time()))
-        resolved.outcome, resolved.error = dead.outcome, dead.error
-        return [(resolved, letter) for letter in dead.outgoing]
+        self._bury(resolved, Dead(too_large, 1, time.time()))
+        return [(resolved, letter) for letter in resolved.outgoing]
 
     def _acknowledge(self, resolved: Resolved) -> None:
         taken, outcome = resolved.taken, resolved.outcome
         self._state.pending -= 1
+        # what it sent descends from the span, whoever acknowledges the event in the end
+        self._tracing.end(resolved.span, resolved.error)
         if not self._hold.acknowledge(taken.message):
             self._state.metrics.count("telltale_dropped_total", self._stage)
+            self._note("event is sent but not acknowledged", taken)
             return
         assert outcome is not None
         self._state.metrics.count("telltale_outcomes_total", self._stage, outcome)
         seconds = time.monotonic() - taken.at
         self._state.metrics.observe("telltale_stage_seconds", seconds, self._stage)
         self._flood.finished(outcome == "dead")
-        if resolved.error is not None:
-            name = type(resolved.error).__name__
-            self._state.metrics.count("telltale_dead_letters_total", self._stage, name)
-            log.error("event is dead", error=name, problem=str(resolved.error), **_where(taken))
+        if resolved.error is None:
+            self._note("event is answered", taken, seconds=round(seconds, 3))
+            return
+        name = type(resolved.error).__name__
+        self._state.metrics.count("telltale_dead_letters_total", self._stage, name)
+        about = fields([taken])
+        log.error(
+            "event is dead", stage=self._stage, error=name, problem=str(resolved.error), **about
+        )
 
     def give_back(self, taken: Taken) -> None:
         """Leave an event unacknowledged, for whoever holds its partition next."""
         self._state.pending -= 1
         self._state.metrics.count("telltale_dropped_total", self._stage)
         self._hold.give_back(taken.message)
+        self._note("event is given back", taken)
 
-
-def _where(taken: Taken) -> dict[str, object]:
-    message, item = taken.message, taken.item
-    return {
-        "topic": message.topic,
-        "partition": message.partition,
-        "offset": message.offset,
-        "image_id": item.event.image_id if item else None,
-        "trace_id": trace_id(item.envelope.traceparent) if item else None,
-    }
-
-
-def trace_id(traceparent: str | None) -> str | None:
-    """The 32 hex digits of a W3C ``traceparent``."""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) == 4 else None
+    def _note(self, line: str, taken: Taken, **more: object) -> None:
+        if _LEVEL.isEnabledFor(logging.DEBUG):
+            log.debug(line, stage=self._stage, **more, **fields([taken]))

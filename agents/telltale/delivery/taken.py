@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from telltale.errors import EventUnreadable
 from telltale.events import Event, read_headers, read_value
 from telltale.stages.contract import Item
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+
+_KEY_BYTES = 200  # an image id is no longer; a key may be anything
 
 
 class Message(Protocol):
@@ -37,6 +43,27 @@ class Taken:
     item: Item[Event] | None = None
     unreadable: EventUnreadable | None = None
     preparing: asyncio.Future[object] | None = None
+
+    @property
+    def image_id(self) -> str | None:
+        """The event's, or what stands in the message's key where the event cannot be read."""
+        if self.item is not None:
+            return self.item.event.image_id
+        key = self.message.key
+        return None if key is None else key[:_KEY_BYTES].decode(errors="replace")
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The W3C trace context it came with, by header, also where the event cannot be read."""
+        if self.item is not None:
+            given = self.item.envelope
+            pairs = {"traceparent": given.traceparent, "tracestate": given.tracestate}
+            return {name: text for name, text in pairs.items() if text}
+        return {
+            name: value.decode(errors="replace")
+            for name, value in header_pairs(self.message)
+            if name in ("traceparent", "tracestate") and value
+        }
 
     @property
     def partition(self) -> tuple[str, int]:
@@ -72,6 +99,7 @@ class Resolved:
     outcome: str | None = None
     outgoing: list[Outgoing] = field(default_factory=list)
     error: Exception | None = None
+    span: Span | None = None  # ended with the event; None where no traces are made
 
 
 def header_pairs(message: Message) -> list[tuple[str, bytes]]:

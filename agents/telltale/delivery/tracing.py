@@ -1,24 +1,28 @@
 """OpenTelemetry spans, one an event a stage, continuing the uploader's ``traceparent``.
 
-In: an event's envelope and when it was taken. Out: a finished span at the exporter, and the
-envelope that the event's children descend from. Without ``otlp_endpoint`` nothing is made and the
-uploader's ``traceparent`` is passed on as it is. Only headers differ, never a value.
+In: an event taken, and the error of one that is dead. Out: a finished span at the exporter, and the
+envelope that the event's children descend from. An event that is given back leaves none: it is another
+worker's. Without ``otlp_endpoint`` nothing is made and the uploader's ``traceparent`` is passed on as it
+is. Only headers differ, never a value; a dead letter's are the original's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telltale.delivery.taken import Taken
 from telltale.events import Envelope
+
+# of an error's text or stack trace: a collector refuses a request that is too large, and all spans in it
+LONGEST_CHARS = 16_000
 
 
 class Tracing:
@@ -30,34 +34,38 @@ class Tracing:
         if exporter is None:
             return
         resource = Resource({"service.name": "telltale", "service.version": version("telltale")})
-        self._provider = TracerProvider(resource=resource)
+        limits = SpanLimits(max_attribute_length=LONGEST_CHARS)
+        self._provider = TracerProvider(resource=resource, span_limits=limits)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("telltale.delivery")
 
-    def record(self, envelope: Envelope, taken: Taken, stage: str) -> Envelope:
-        """A span from the event's arrival until now; the envelope carrying it to children."""
+    def begin(self, taken: Taken, stage: str) -> Span | None:
+        """The event's span, begun when it arrived; what is never ended is never sent."""
         if self._provider is None:
-            return envelope
-        end_ns = time.time_ns()
-        start_ns = end_ns - int((time.monotonic() - taken.at) * 1e9)
-        carrier = _carrier(envelope)
-        span = self._tracer.start_span(
+            return None
+        return self._tracer.start_span(
             stage,
-            context=self._context.extract(carrier),
-            start_time=start_ns,
+            context=self._context.extract(taken.trace),
+            start_time=time.time_ns() - int((time.monotonic() - taken.at) * 1e9),
             attributes={
                 "messaging.system": "kafka",
                 "messaging.destination.name": taken.message.topic,
                 "messaging.destination.partition.id": str(taken.message.partition),
                 "messaging.kafka.offset": taken.message.offset,
-                "telltale.image_id": envelope.subject,
-                "telltale.event_id": str(envelope.id),
+                **_names(taken),
             },
         )
-        span.end(end_ns)
-        context = span.get_span_context()
-        parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-        return envelope.model_copy(update={"traceparent": parent})
+
+    def end(self, span: Span | None, error: Exception | None) -> None:
+        """The event is answered, or dead of the error."""
+        if span is None:
+            return
+        if error is not None:
+            span.record_exception(error)
+            span.set_attribute("error.type", type(error).__name__)
+            problem = f"{type(error).__name__}: {error}"
+            span.set_status(Status(StatusCode.ERROR, problem[:LONGEST_CHARS]))
+        span.end()
 
     def close(self) -> None:
         """Send what is left."""
@@ -70,6 +78,17 @@ def tracing(otlp_endpoint: str | None) -> Tracing:
     return Tracing(OTLPSpanExporter(endpoint=otlp_endpoint) if otlp_endpoint else None)
 
 
-def _carrier(envelope: Envelope) -> Mapping[str, str]:
-    pairs = {"traceparent": envelope.traceparent, "tracestate": envelope.tracestate}
-    return {name: value for name, value in pairs.items() if value}
+def carried(envelope: Envelope, span: Span | None) -> Envelope:
+    """The envelope that the event's children descend from, and their spans from this one."""
+    if span is None:
+        return envelope
+    context = span.get_span_context()
+    parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return envelope.model_copy(update={"traceparent": parent})
+
+
+def _names(taken: Taken) -> dict[str, str]:
+    names = {"telltale.image_id": taken.image_id}
+    if taken.item is not None:
+        names["telltale.event_id"] = str(taken.item.envelope.id)
+    return {name: text for name, text in names.items() if text is not None}

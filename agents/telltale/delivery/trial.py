@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from telltale.delivery.backoff import away_pause_s, event_pause_s
+from telltale.delivery.logs import about, fields
 from telltale.delivery.state import State
 from telltale.delivery.taken import Dead, Taken
 from telltale.errors import DependencyAway, EventFailed, EventUnreadable
@@ -68,6 +69,10 @@ class Trial:
             if self.cancelled():
                 return None
             self.state.metrics.count("telltale_retries_total", self.state.stage)
+            log.warning(
+                "event is tried again", error=type(error).__name__, problem=str(error),
+                attempt=tried + 1, **fields([taken]),
+            )  # fmt: skip
             taken.preparing = None
             (outcome,) = await self._outcomes([taken])
             if not isinstance(outcome, Failed):
@@ -85,7 +90,7 @@ class Trial:
             except DependencyAway as away:
                 failures += 1
                 waited_for.add(away.dependency)
-                if not await self._waited(away, failures):
+                if not await self._waited(away, failures, batch):
                     return [None] * len(batch)
                 continue
             finally:
@@ -107,7 +112,9 @@ class Trial:
             except Exception as error:
                 outcomes[i] = Failed(error)
         if items:
-            for (i, _), done in zip(items, await self._process(items), strict=True):
+            with about([batch[i] for i, _ in items]):
+                processed = await self._process(items)
+            for (i, _), done in zip(items, processed, strict=True):
                 outcomes[i] = done
         for outcome in outcomes:
             if isinstance(outcome, Failed) and isinstance(outcome.error, DependencyAway):
@@ -134,24 +141,27 @@ class Trial:
         assert taken.item is not None
         if self.prepare is None:
             return taken.item
-        ready = taken.preparing or asyncio.ensure_future(self.prepare(taken.item))
-        taken.preparing = ready
-        return Item(taken.item.event, taken.item.envelope, await ready)
+        if taken.preparing is None:
+            with about([taken]):
+                taken.preparing = asyncio.ensure_future(self.prepare(taken.item))
+        return Item(taken.item.event, taken.item.envelope, await taken.preparing)
 
-    async def _waited(self, away: DependencyAway, failures: int) -> bool:
+    async def _waited(self, away: DependencyAway, failures: int, batch: Sequence[Taken]) -> bool:
         if self.aside is None:
-            return await self._wait(away, failures)
+            return await self._wait(away, failures, batch)
         return (
-            await self.aside(True) and await self._wait(away, failures) and await self.aside(False)
+            await self.aside(True)
+            and await self._wait(away, failures, batch)
+            and await self.aside(False)
         )
 
-    async def _wait(self, away: DependencyAway, failures: int) -> bool:
+    async def _wait(self, away: DependencyAway, failures: int, batch: Sequence[Taken]) -> bool:
         """Wait before the next attempt. False when the partitions were taken away meanwhile."""
         self.state.dependency(away.dependency, away.problem)
         pause_s = away_pause_s(failures, away.retry_after_s)
         log.warning(
             "dependency away", dependency=away.dependency, problem=away.problem,
-            attempt=failures, retry_in_s=round(pause_s, 2),
+            attempt=failures, retry_in_s=round(pause_s, 2), **fields(batch),
         )  # fmt: skip
         if not self.cancelled():
             try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import mode
@@ -106,9 +105,10 @@ def fail(stage: str, error: BaseException) -> None:
         error = error.exceptions[0]
     code = error.exit_code if isinstance(error, TelltaleError) else EXIT_FAULT
     code = code if code != 1 else EXIT_FAULT
-    log.critical("worker ends", stage=stage, error=type(error).__name__, problem=str(error))
-    if code == EXIT_FAULT:
-        traceback.print_exception(error)
+    log.critical(
+        "worker ends", stage=stage, error=type(error).__name__, problem=str(error),
+        exc_info=error if code == EXIT_FAULT else None,
+    )  # fmt: skip
     sys.stderr.flush()
     sys.stdout.flush()
     os._exit(code)

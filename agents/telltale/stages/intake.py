@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import cast
 
 from telltale import __version__
@@ -64,7 +65,9 @@ class Intake(Stage):
 
     def process(self, items: Sequence[Item[Event]]) -> list[Outcome]:
         """One outcome an upload; all fetched side by side."""
-        return list(self._pool.map(self._answer, items))
+        # with what is bound here, so that what is logged there says whose line it is
+        contexts = [copy_context() for _ in items]
+        return list(self._pool.map(lambda c, item: c.run(self._answer, item), contexts, items))
 
     def close(self) -> None:
         """End the fetching threads and the decoding processes."""

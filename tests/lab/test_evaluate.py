@@ -124,6 +124,32 @@ def test_the_command_says_again_what_it_said(bench, wiring, tmp_path):
     assert Image.open(tmp_path / "evaluation.png").size[0] > 300
 
 
+def test_without_a_calibration_the_command_says_that_its_figures_say_nothing(
+    bench, tmp_path, monkeypatch
+):
+    class Unused:
+        def __init__(self, wiring):
+            assert wiring.calibration is None
+
+        def close(self):
+            pass
+
+    def evaluated(*_, **__):
+        o = known([0.5, 0.5], [0, 1])
+        return tables.figures(o) | {"bench": "abc123"}
+
+    monkeypatch.setattr("telltale.lab.pipeline.Pipeline", Unused)
+    monkeypatch.setattr("telltale.lab.evaluate.evaluate", evaluated)
+    given = {"TELLTALE_CALIBRATION_FILE": str(tmp_path / "none.json"), "TELLTALE_DEVICE": "cpu"}
+    command = ["evaluate", "--bench", str(bench), "--split", "all"]
+    done = CliRunner().invoke(lab, command, env=given, catch_exceptions=False)
+    for said in (done.stderr, done.stdout):
+        assert "every probability is .5" in " ".join(said.split())
+        assert "telltale lab calibrate" in " ".join(said.split())
+    done = CliRunner().invoke(lab, [*command, "--json"], env=given, catch_exceptions=False)
+    assert json.loads(done.stdout)["weights"]["calibration"] is None
+
+
 def test_a_bench_is_known_by_what_was_judged_wherever_it_lies(bench, pipeline, tmp_path):
     def told(folder, count):
         return evaluate(pipeline, load("bench", folder)[:count], recompress=0)["bench"]

@@ -106,6 +106,12 @@ def test_cues_are_listed_as_one_json_list() -> None:
     listed = json.loads(run("cues", "list", "--json").stdout)
     assert len(listed) >= 90
     assert {"cue_id", "region", "artifact", "natural", "verifier"} <= set(listed[0])
+    for cue in listed:
+        assert [source["doc_id"] for source in cue["sources"]] == cue["documents"] != []
+        for source in cue["sources"]:
+            assert {"authors", "title", "year", "source"} <= set(source)
+            assert source["supports"]["en"]
+            assert source["supports"]["ko"]
 
 
 def test_a_faulty_corpus_fails_the_lint(tmp_path) -> None:

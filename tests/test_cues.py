@@ -130,6 +130,22 @@ FAULTS: dict[str, tuple[Callable[[], list[Cue]], str]] = {
         lambda: swapped("teeth.fused", keywords__en="뭉친 teeth"),
         "teeth.fused: keywords.en: must hold no Hangul",
     ),
+    "English with a letter of Korean": (
+        lambda: swapped("teeth.fused", natural__ko="every tooth stands apart 이"),
+        "teeth.fused: natural.ko: needs Hangul",
+    ),
+    "Japanese where English belongs": (
+        lambda: swapped("teeth.fused", natural__en="歯は一本ずつ分かれている"),
+        "teeth.fused: natural.en: needs Latin letters",
+    ),
+    "Japanese where Korean belongs": (
+        lambda: swapped("teeth.fused", natural__ko="歯は一本ずつ分かれている"),
+        "teeth.fused: natural.ko: needs Hangul",
+    ),
+    "French where English belongs": (
+        lambda: swapped("teeth.fused", natural__en="les dents sont bien distinctes"),
+        "teeth.fused: natural.en: must be English",
+    ),
     "a sentence used twice in one cue": (
         lambda: swapped("teeth.fused", natural__en="Single teeth can be told apart."),
         "teeth.fused: natural.en: repeats teeth.fused: natural.en",
@@ -162,14 +178,17 @@ def test_lint_catches(fault):
         for sentence in (
             "there is no fusion here", "the teeth are not fused", "teeth without smearing",
             "the teeth never merge", "the mouth lacks a white band", "the teeth aren't joined",
-            "the teeth cannot merge",
+            "the teeth cannot merge", "none of the teeth are fused", "nothing smears the teeth",
+            "neither row of teeth is fused", "teeth free of any fused band",
+            "teeth free from smearing", "teeth lacking a white band", "any fused band is absent",
         )
     ]
     + [
         {"natural__ko": sentence}
         for sentence in (
             "이가 뭉쳐 있지 않다", "이가 뭉친 데가 없다", "이가 안 뭉쳤다", "이가 뭉치지 못했다",
-            "뭉친 이가 아니다",
+            "뭉친 이가 아니다", "이가 하나의 띠가 아닌 모습이다", "하나로 뭉친 이가 아님",
+            "이는 하나의 띠가 아닙니다", "뭉친 데가 없는 이", "이가 뭉침 없이 서 있다",
         )
     ],
 )  # fmt: skip
@@ -179,7 +198,10 @@ def test_lint_catches_a_natural_sentence_that_negates(changes):
 
 
 def test_lint_does_not_mistake_parts_of_words_for_negation():
-    natural = {"natural__en": "a knot of notable teeth", "natural__ko": "안경과 입 안쪽이 보인다"}
+    natural = {
+        "natural__en": "a knot of notable teeth in free-flowing northern light",
+        "natural__ko": "안경과 입 안쪽이 보인다",
+    }
     assert lint(swapped("teeth.fused", **natural), load_documents()) == []
 
 

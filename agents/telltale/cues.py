@@ -47,11 +47,20 @@ Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)
 Paraphrases = Annotated[tuple[Sentence, ...], Field(min_length=4)]
 
 NEGATORS: dict[Language, re.Pattern[str]] = {
-    "en": re.compile(r"\b(?:no|not|without|never|lacks?|cannot)\b|n['’]t\b", re.IGNORECASE),
-    "ko": re.compile(r"않|없|못|아니|(?:^|\s)안\s"),
+    "en": re.compile(
+        r"\b(?:no|not|without|never|lack(?:s|ing)?|cannot|none|nothing|nobody|nowhere|neither|nor"
+        r"|absent|absence|(?:free|devoid) (?:of|from))\b|n['’]t\b",
+        re.IGNORECASE,
+    ),
+    "ko": re.compile(r"않|없|못|아[니닌님닙닐녀녔녜]|(?:^|\s)안\s"),
 }
 """Words that turn a sentence round; dual encoders such as CLIP hardly hear them."""
-HANGUL = re.compile(r"[가-힣]")
+LETTERS: dict[Language, str] = {"en": "A-Za-z", "ko": "가-힣"}
+FOREIGN = re.compile(
+    r"\b(?:les|des|une|est|sont|dans|avec|das|und|ist|sind|eine|una|están|gli|della|sono|são|uma)\b",
+    re.IGNORECASE,
+)
+"""Small words of languages that also write in Latin letters, none of them English."""
 
 
 class CueError(UsageError, ValueError):
@@ -183,9 +192,18 @@ def _language_faults(cues: Iterable[Cue], documents: Mapping[str, Document]) -> 
     for doc in documents.values():
         texts += [(doc.doc_id, "supports", lang, getattr(doc.supports, lang)) for lang in LANGUAGES]
     for record_id, field, language, text in texts:
-        if bool(HANGUL.search(text)) != (language == "ko"):
-            wants = "needs Hangul" if language == "ko" else "must hold no Hangul"
-            yield f"{record_id}: {field}.{language}: {wants}: {text!r}"
+        if fault := _language_fault(language, text):
+            yield f"{record_id}: {field}.{language}: {fault}: {text!r}"
+
+
+def _language_fault(language: Language, text: str) -> str | None:
+    own = len(re.findall(f"[{LETTERS[language]}]", text))
+    if language == "en" and re.search(f"[{LETTERS['ko']}]", text):
+        return "must hold no Hangul"
+    if 2 * own <= sum(c.isalpha() for c in text):  # names such as JPEG stand in Korean sentences
+        return f"needs {'Hangul' if language == 'ko' else 'Latin letters'} for most of its letters"
+    found = FOREIGN.search(text) if language == "en" else None
+    return f"must be English ({found[0]} is not)" if found else None
 
 
 def _duplicate_faults(cues: Iterable[Cue]) -> Iterator[str]:

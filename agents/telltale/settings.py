@@ -130,11 +130,11 @@ class Settings(BaseSettings):
     )
     detector_weights: tuple[str, ...] = Field(
         ("yolo11n-face.pt", "yolo11n.pt"),
-        description="standard profile: YOLO weights, ids or files; the first finds faces",
+        description="standard profile: YOLO weights, files or hub ids (owner/repository/file.pt); the first finds faces",
     )
     encoder_model: str = Field(
         "ViT-B-32",
-        description="standard profile: open_clip model name, hf-hub:... or local-dir:...",
+        description="standard profile: open_clip model name, folder, hf-hub:... or local-dir:...",
     )
     encoder_weights: str = Field(
         "laion2b_s34b_b79k", description="standard profile: open_clip tag or file of weights"
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     )
     language: Literal["en", "ko"] = Field("en", description="language of claims and explanations")
     allow_download: bool = Field(
-        True, description="standard profile: fetch missing weights from the hub"
+        True, description="standard profile: fetch missing weights from the hub; false asks no host"
     )
 
     batch_events: int | None = Field(

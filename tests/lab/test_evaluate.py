@@ -124,6 +124,32 @@ def test_the_command_says_again_what_it_said(bench, wiring, tmp_path):
     assert Image.open(tmp_path / "evaluation.png").size[0] > 300
 
 
+def test_without_a_calibration_the_command_says_that_its_figures_say_nothing(
+    bench, tmp_path, monkeypatch
+):
+    class Unused:
+        def __init__(self, wiring):
+            assert wiring.calibration is None
+
+        def close(self):
+            pass
+
+    def evaluated(*_, **__):
+        o = known([0.5, 0.5], [0, 1])
+        return tables.figures(o) | {"bench": "abc123"}
+
+    monkeypatch.setattr("telltale.lab.pipeline.Pipeline", Unused)
+    monkeypatch.setattr("telltale.lab.evaluate.evaluate", evaluated)
+    given = {"TELLTALE_CALIBRATION_FILE": str(tmp_path / "none.json"), "TELLTALE_DEVICE": "cpu"}
+    command = ["evaluate", "--bench", str(bench), "--split", "all"]
+    done = CliRunner().invoke(lab, command, env=given, catch_exceptions=False)
+    for said in (done.stderr, done.stdout):
+        assert "every probability is .5" in " ".join(said.split())
+        assert "telltale lab calibrate" in " ".join(said.split())
+    done = CliRunner().invoke(lab, [*command, "--json"], env=given, catch_exceptions=False)
+    assert json.loads(done.stdout)["weights"]["calibration"] is None
+
+
 def test_a_bench_is_known_by_what_was_judged_wherever_it_lies(bench, pipeline, tmp_path):
     def told(folder, count):
         return evaluate(pipeline, load("bench", folder)[:count], recompress=0)["bench"]
@@ -182,6 +208,7 @@ def known(probability, label, **more) -> Outcomes:
         "pair": np.array([f"p{i // 2}" for i in range(n)]),
         "person": [f"who{i // 2}" for i in range(n)],
         "planted": np.array(label, float),
+        "told": np.ones(n),
         "probability": np.array(probability, float),
         "said": np.where(np.array(probability) >= 0.5, "manipulated", "authentic"),
         "covered": np.zeros(n),
@@ -246,6 +273,52 @@ def test_what_a_verdict_names_counts_and_nothing_else():
         said = (claim.model_copy(update={"named": named}),)
         o = outcomes([sample], [issued.verdict.model_copy(update={"claims": said})])
         assert (o.covered[0], o.claims[0]) == (counted, counted)
+
+
+def names(*cue_ids):
+    """A verdict that names these artifacts."""
+    verdict = next(e for e in events() if isinstance(e, VerdictIssued)).verdict
+    stated = {"polarity": "artifact", "named": True, "probability": 0.99}
+    claims = tuple(verdict.claims[0].model_copy(update=stated | {"cue_id": c}) for c in cue_ids)
+    return verdict.model_copy(update={"claims": claims})
+
+
+def listed(folder, header, *lines):
+    """The samples of a CSV manifest of three pictures."""
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(b"")
+    (folder / "manifest.csv").write_text("\n".join((header, *lines)) + "\n")
+    return load("csv", folder)
+
+
+def test_of_fakes_whose_cues_nobody_tells_no_claim_is_called_invented(tmp_path, capsys):
+    samples = listed(tmp_path, "path,label", "a.png,real", "b.png,fake", "c.png,fake")
+    verdicts = [names(), names("teeth.fused"), names("teeth.fused", "iris.irregular_outline")]
+    o = outcomes(samples, verdicts)
+    table = tables.figures(o) | tables.breakdowns(o, {}) | {"bench": "abc123"}
+    assert [table[n]["value"] for n in ("cover", "chair", "f0_5", "hal")] == [None, None, None, 0]
+    alarmed = tables.figures(outcomes(samples, [names("teeth.fused"), *verdicts[1:]]))
+    assert (alarmed["chair"]["value"], alarmed["hal"]["value"]) == (None, 1)
+    fakes = tables.figures(outcomes(samples[1:], verdicts[1:]))
+    assert fakes["hal"] == {"value": None, "low": None, "high": None}
+    compared = tables.compared(o, o)
+    assert compared["difference"]["chair"]["value"] is None
+    report.show(table)
+    assert "chair" in capsys.readouterr().out
+    report.write(tmp_path / "out", table | {"without": {"retrieval": compared}})
+    with (tmp_path / "out" / "evaluation.csv").open() as file:
+        found = {r["figure"]: r["value"] for r in csv.DictReader(file)}
+    assert (found["chair"], found["hal"]) == ("", "0.0")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["chair"]["value"] is None
+    assert Image.open(tmp_path / "out" / "evaluation.png").size[0] > 300
+
+
+def test_claims_on_a_fake_without_a_cue_leave_the_figures_of_the_others_alone(tmp_path):
+    lines = ("a.png,real,", "b.png,fake,teeth.fused", "c.png,fake,")
+    samples = listed(tmp_path, "path,label,cue_id", *lines)
+    said = names("teeth.fused", "eyes.pasted")
+    table = tables.figures(outcomes(samples, [names(), said, names("eyes.pasted")]))
+    assert [table[n]["value"] for n in ("cover", "chair", "hal")] == [1, 0.5, 0.5]
 
 
 def test_another_policy_would_have_named_other_artifacts():

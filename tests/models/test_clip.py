@@ -1,7 +1,8 @@
 """The encoder: shipped weights, hub architectures from disk, and what it says when they are away."""
 
-import json
 import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -24,11 +25,8 @@ from telltale.models.clip import (
 from telltale.models.dct_stem import STRIDE_PX, DctStem
 from telltale.settings import Settings
 
-TINY = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_encoder import TINY, save_encoder
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +37,6 @@ def mini():
 def _crops(count, size, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(count)]
-
-
-def _saved(folder, config=None):
-    """A tiny model of open_clip's own architecture, saved as the hub would have it."""
-    torch.manual_seed(0)
-    folder.mkdir(parents=True)
-    model = open_clip.CLIP(**TINY)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    described = {"model_cfg": TINY, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(described))
-    return model
 
 
 def test_images_and_sentences_become_unit_rows_of_one_width(mini):
@@ -155,7 +141,7 @@ def test_the_tokenizer_gives_text_and_json_back_as_they_were():
 
 
 def test_a_model_of_open_clip_loads_from_a_folder(tmp_path):
-    model = _saved(tmp_path / "tiny").eval()
+    model = save_encoder(tmp_path / "tiny").eval()
     encoder = load_standard(f"local-dir:{tmp_path / 'tiny'}", "")
     assert (encoder.size_px, encoder.dim, encoder.grid) == (32, 32, (4, 4))
     crops = _crops(2, 32)
@@ -165,9 +151,23 @@ def test_a_model_of_open_clip_loads_from_a_folder(tmp_path):
     assert encoder.encode_texts(["an eye"]).shape == (1, 32)
 
 
+def test_a_plain_folder_is_as_good_as_local_dir(tmp_path):
+    save_encoder(tmp_path / "tiny")
+    encoder = load_standard(str(tmp_path / "tiny"), "laion2b_s34b_b79k", allow_download=False)
+    named = load_standard(f"local-dir:{tmp_path / 'tiny'}", "")
+    assert encoder.revision.split("@") == [str(tmp_path / "tiny"), named.revision.split("@")[1]]
+
+
+def test_a_folder_without_weights_is_no_encoder_that_learned_nothing(tmp_path):
+    save_encoder(tmp_path / "tiny")
+    (tmp_path / "tiny" / "open_clip_model.safetensors").unlink()
+    with pytest.raises(WeightsMissing, match="tiny"):
+        load_standard(str(tmp_path / "tiny"), "")
+
+
 def test_a_hub_model_is_taken_from_the_weights_folder_first(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    _saved(tmp_path / "owner--tiny")
+    save_encoder(tmp_path / "owner--tiny")
     settings = Settings(
         profile="standard", encoder_model="hf-hub:owner/tiny", weights_dir=tmp_path, device="cpu"
     )
@@ -177,7 +177,7 @@ def test_a_hub_model_is_taken_from_the_weights_folder_first(tmp_path, monkeypatc
 
 
 def test_other_weights_are_another_revision(tmp_path):
-    _saved(tmp_path / "one")
+    save_encoder(tmp_path / "one")
     first = load_standard(f"local-dir:{tmp_path / 'one'}", "").revision.split("@")[1]
     again = load_standard(f"local-dir:{tmp_path / 'one'}", "").revision.split("@")[1]
     changed = open_clip.CLIP(**TINY)

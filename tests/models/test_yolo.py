@@ -14,9 +14,12 @@ import pytest
 from skimage import data
 
 from telltale.errors import UsageError, WeightsMissing
-from telltale.models.yolo import YoloDetector, architecture, build, load_detector, mini_weights
+from telltale.models.yolo import YoloDetector, load_detector, mini_weights
 from telltale.regions import Box, Pixels, overlap
 from telltale.settings import load_settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_detector import save_detector
 
 ASTRONAUT_FACE: Box = (180.0, 86.0, 266.0, 182.0)
 """Brows to chin, cheek to cheek, drawn by hand on scikit-image's astronaut."""
@@ -115,8 +118,8 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 
 
 def test_the_standard_profile_joins_face_weights_and_object_weights(tmp_path, astronaut):
-    _checkpoint(tmp_path / "faces.pt", ["face"])
-    _checkpoint(tmp_path / "things.pt", ["person", "cup"])
+    save_detector(tmp_path / "faces.pt", ["face"])
+    save_detector(tmp_path / "things.pt", ["person", "cup"])
     settings = load_settings(
         profile="standard",
         weights_dir=tmp_path,
@@ -145,14 +148,3 @@ def test_ultralytics_prints_nothing_asks_no_network_and_leaves_the_home_alone(tm
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert not list(tmp_path.rglob("*ltralytics*"))
-
-
-def _checkpoint(path: Path, names: list[str]) -> None:
-    """A checkpoint as ultralytics writes it, of a network that has learned nothing."""
-    import torch
-
-    model = build(architecture(names))
-    model.names = dict(enumerate(names))
-    model.task = "detect"
-    model.args = {"imgsz": 320, "task": "detect"}
-    torch.save({"model": model, "train_args": {"imgsz": 320, "task": "detect"}}, path)

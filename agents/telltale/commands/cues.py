@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from telltale.cues import Cue, lint, load_cues, load_documents
+from telltale.cues import Cue, Document, lint, load_cues, load_documents
 from telltale.regions import CUE_REGIONS
 from telltale.settings import load_settings
 
@@ -40,13 +42,16 @@ def load() -> None:
 
 @cues.command("list")
 @click.option("--region", type=click.Choice(CUE_REGIONS), help="Only cues of this region.")
-@click.option("--json", "as_json", is_flag=True, help="All cues as one JSON list.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="All cues as one JSON list, with their sources."
+)
 def list_(region: str | None, as_json: bool) -> None:
     """List the cues with what they say and who verifies them."""
     settings = load_settings()
     found = [c for c in load_cues(settings.cues_dir) if region in (None, c.region)]
     if as_json:
-        click.echo(json.dumps([c.model_dump(mode="json") for c in found], ensure_ascii=False))
+        documents = load_documents(settings.cues_dir)
+        click.echo(json.dumps([_listed(c, documents) for c in found], ensure_ascii=False))
         return
     table = Table("cue", "sign of manipulation", "untouched", "verified by", "sources")
     for cue in found:
@@ -91,6 +96,12 @@ def lint_(folder: Path | None, as_json: bool) -> int:
     else:
         click.echo("\n".join(faults) or f"{len(found)} cues, nothing to mend")
     return 1 if faults else 0
+
+
+def _listed(cue: Cue, documents: Mapping[str, Document]) -> dict[str, Any]:
+    """The cue with the documents that its ids stand for; one that is in no file is left out."""
+    sources = [documents[d].model_dump(mode="json") for d in cue.documents if d in documents]
+    return cue.model_dump(mode="json") | {"sources": sources}
 
 
 def _row(cue: Cue, language: str) -> tuple[str, ...]:

@@ -306,6 +306,7 @@ def _evaluated(
     keep: Callable[[Sample, Judged], object],
 ) -> dict[str, Any]:
     from telltale.app import Wiring
+    from telltale.lab import report
     from telltale.lab.datasets import load
     from telltale.lab.evaluate import evaluate as judged
     from telltale.lab.outside import evaluate_outside
@@ -317,6 +318,8 @@ def _evaluated(
     if limit is not None:
         samples = drawn(samples, limit)
     wiring = Wiring(load_settings())
+    if wiring.calibration is None:
+        _say(f"encoder {wiring.encoder.revision}: {report.UNCALIBRATED}")
     pipeline = Pipeline(wiring)
     table = judged(pipeline, samples, groups_of(folder), without, recompress, keep=keep)
     if outside:

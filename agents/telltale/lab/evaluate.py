@@ -5,9 +5,14 @@ figures, each ``value``, ``low``, ``high``. A score on planted edits is a score 
 
 COVER is the share of planted artifacts that a verdict names; CHAIR the share of artifacts named that were
 not planted; Hal the share of pictures with any such (Rohrbach et al. 2018 and Wang et al., "AMBER"
-2023, applied to cues); F0.5 weighs the names' precision over their recall. A verdict names what its policy
-says: an artifact that was asked about and whose calibrated probability is high enough, whichever way the
-judge claimed it.
+2023, applied to cues); F0.5 weighs the names' precision over their recall. They count untouched pictures
+and edits whose cue is given. A set of fakes whose cues nobody tells (FaceForensics++, Celeb-DF, DF40,
+GenImage, a CSV without ``cue_id``) has no COVER, CHAIR and F0.5, and its Hal is that of its untouched
+pictures.
+
+A verdict names what its policy says: an artifact that the judge claims to see and whose calibrated
+probability is high enough. Without a calibration of the encoder in use every probability is one half,
+and none of this says anything.
 """
 
 from __future__ import annotations

@@ -29,7 +29,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """One row a picture. Unknown strength is NaN, unknown kind and pair are ''."""
+    """One row a picture. Unknown strength is NaN, unknown kind and pair are ''.
+
+    ``told`` is 1 where it is known which artifacts are there: none in an untouched picture, the
+    planted one in an edit whose cue is given. Of a fake whose cue nobody tells, what is named can be
+    neither right nor invented: its ``false_claims`` and ``claims`` are 0.
+    """
 
     manipulated: Array
     kind: Names
@@ -37,6 +42,7 @@ class Outcomes:
     pair: Names
     person: list[str]
     planted: Array
+    told: Array
     probability: Array
     said: Names
     covered: Array
@@ -72,6 +78,8 @@ def outcomes(
     """Samples and verdicts side by side; ``named_from`` as in ``answer``."""
     answers = [answer(v, named_from) for v in verdicts]
     both = list(zip(samples, answers, strict=True))
+    told = [s.label == 0 or s.cue_id is not None for s in samples]
+    named = [a.named if t else () for a, t in zip(answers, told, strict=True)]
     return Outcomes(
         manipulated=np.array([s.label for s in samples], np.float64),
         kind=np.array([s.kind or "" for s in samples], np.str_),
@@ -79,9 +87,12 @@ def outcomes(
         pair=np.array([s.pair or "" for s in samples], np.str_),
         person=[s.person or s.name for s in samples],
         planted=np.array([s.cue_id is not None for s in samples], np.float64),
+        told=np.array(told, np.float64),
         probability=np.array([a.probability for a in answers], np.float64),
         said=np.array([a.said for a in answers], np.str_),
         covered=np.array([s.cue_id in a.named for s, a in both], np.float64),
-        false_claims=np.array([sum(c != s.cue_id for c in a.named) for s, a in both], np.float64),
-        claims=np.array([len(a.named) for a in answers], np.float64),
+        false_claims=np.array(
+            [sum(c != s.cue_id for c in n) for s, n in zip(samples, named, strict=True)], np.float64
+        ),
+        claims=np.array([len(n) for n in named], np.float64),
     )

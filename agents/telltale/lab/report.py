@@ -19,6 +19,10 @@ from telltale.lab.datasets import Sample
 from telltale.lab.pipeline import Judged
 
 Row = tuple[str, float | None, float | None, float | None]
+UNCALIBRATED = (
+    "not calibrated: every probability is .5 and every verdict inconclusive, so these figures say nothing; "
+    "run 'telltale lab calibrate' and name its file in TELLTALE_CALIBRATION_FILE"
+)
 
 
 def rows_of(table: dict[str, Any], path: str = "") -> Iterator[Row]:
@@ -39,6 +43,8 @@ def show(table: dict[str, Any]) -> None:
     for name, value, low, high in rows_of(table):
         shown.add_row(name, _number(value), f"{_number(low)} to {_number(high)}")
     console.print(shown)
+    if "weights" in table and table["weights"]["calibration"] is None:
+        console.print(UNCALIBRATED)
     for name, part in table.get("without", {}).items():
         test = part["mcnemar"]
         console.print(

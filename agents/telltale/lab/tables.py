@@ -41,7 +41,8 @@ def figures(o: Outcomes, seed: int = 0) -> Json:
     """The headline figures.
 
     'inconclusive' counts as an answer that is not right: accuracy is over all pictures, while
-    ``coverage`` says how many were answered. Recall and precision are of 'manipulated'.
+    ``coverage`` says how many were answered. Recall and precision are of 'manipulated'. Claims count
+    where it is known what is there (``Outcomes.told``).
     """
     statistics = _statistics(o)
     found: Json = {name: _over(o, s, seed) for name, s in statistics.items()}
@@ -126,7 +127,12 @@ def _statistics(o: Outcomes) -> dict[str, Callable[[Rows], float]]:
         return ratio(float(o.covered[r].sum()), float(o.planted[r].sum()))
 
     def chair(r: Rows) -> float:
-        return ratio(float(o.false_claims[r].sum()), float(o.claims[r].sum()))
+        # where nothing is planted every claim told is false, whatever a model names
+        told = float(o.claims[r].sum()) if o.planted.any() else 0.0
+        return ratio(float(o.false_claims[r].sum()), told)
+
+    def hal(r: Rows) -> float:
+        return ratio(float((o.false_claims[r] > 0).sum()), float(o.told[r].sum()))
 
     return {
         "auroc": lambda r: auroc(o.manipulated[r], o.probability[r]),
@@ -142,7 +148,7 @@ def _statistics(o: Outcomes) -> dict[str, Callable[[Rows], float]]:
         "coverage_at_10_risk": lambda r: coverage_at_risk(wrong_side[r], confidence[r]),
         "cover": cover,
         "chair": chair,
-        "hal": lambda r: float((o.false_claims[r] > 0).mean()),
+        "hal": hal,
         "f0_5": lambda r: f_beta(1 - chair(r), cover(r), 0.5),
     }
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Embeddings
 from telltale.models.dct_stem import DctStem
 from telltale.models.devices import chosen_device
+from telltale.models.hub import HUB_ERRORS, cache_folder, unasked
 from telltale.regions import Pixels
 from telltale.settings import Settings
 from telltale.tally import at_work
@@ -35,6 +36,7 @@ from telltale.tally import at_work
 CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 TOKENIZER_FOLDER = "tokenizer"
+CONFIG_OF_OPEN_CLIP = "open_clip_config.json"
 OFFLINE = "choose the mini profile, which ships its weights, or put the files there"
 BATCH = 64
 TEXTS_KEPT = 256
@@ -143,8 +145,9 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     if settings.profile == "mini":
         return load_mini(device=device)
     return load_standard(
-        settings.encoder_model, settings.encoder_weights, settings.weights_dir, device
-    )
+        settings.encoder_model, settings.encoder_weights, settings.weights_dir, device,
+        settings.allow_download,
+    )  # fmt: skip
 
 
 def build_mini(config: dict[str, Any]) -> nn.Module:
@@ -184,13 +187,18 @@ def load_mini(folder: Path | None = None, device: str = "cpu") -> ClipEncoder:
 
 
 def load_standard(
-    model: str, weights: str, weights_dir: Path | None = None, device: str = "cpu"
+    model: str,
+    weights: str,
+    weights_dir: Path | None = None,
+    device: str = "cpu",
+    allow_download: bool = True,
 ) -> ClipEncoder:
-    """An open_clip model by name (``ViT-B-32``), ``hf-hub:...`` or ``local-dir:...``.
+    """An open_clip model by name (``ViT-B-32``), a folder, ``hf-hub:...`` or ``local-dir:...``.
 
-    ``weights`` is a pretrained tag of that name or a file. A subfolder of ``weights_dir`` named
-    like the model ('/' as '--', without ``hf-hub:``) with an ``open_clip_config.json`` is used
-    before the hub is asked. Raises ``WeightsMissing``.
+    ``weights`` is a pretrained tag of that name or a file. A folder holds an
+    ``open_clip_config.json``; a subfolder of ``weights_dir`` named like the model ('/' as '--',
+    without ``hf-hub:``) that does is used before the hub is asked, which without
+    ``allow_download`` it never is: its local cache is read. Raises ``WeightsMissing``.
     """
     name, looked_in = _found(model, weights_dir)
     schema = name.startswith(("hf-hub:", "local-dir:"))
@@ -200,10 +208,16 @@ def load_standard(
     if tag is not None and weights_dir is not None and (weights_dir / tag).is_file():
         tag = str(weights_dir / tag)
     try:
-        built, _, _ = open_clip.create_model_and_transforms(name, pretrained=tag, device=device)
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:  # whatever hub and loader raise
-        raise WeightsMissing(f"{model} ({weights})", looked_in, OFFLINE) from error
+        with unasked(not allow_download):
+            # without weights open_clip would go on with a model that has learned nothing
+            built, _, _ = open_clip.create_model_and_transforms(
+                name, pretrained=tag, device=device, require_pretrained=True
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+    except HUB_ERRORS as error:
+        what = model if schema else f"{model} ({weights})"
+        why = shorten(str(error), 200)
+        raise WeightsMissing(what, looked_in, f"{OFFLINE} ({why})") from error
     revision = f"{model}@{_state_digest(built)}"
     return ClipEncoder(built, tokenizer, name=model, revision=revision, device=device)
 
@@ -217,11 +231,13 @@ def _found(model: str, weights_dir: Path | None) -> tuple[str, str]:
     """The name to give to open_clip, and where weights were looked for."""
     if model.startswith("local-dir:"):
         return model, model.removeprefix("local-dir:")
-    hub = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    if (Path(model) / CONFIG_OF_OPEN_CLIP).is_file():
+        return f"local-dir:{model}", model
+    hub = cache_folder()
     if weights_dir is None:
-        return model, hub
+        return model, str(hub)
     local = weights_dir / model.removeprefix("hf-hub:").replace("/", "--")
-    if (local / "open_clip_config.json").is_file():
+    if (local / CONFIG_OF_OPEN_CLIP).is_file():
         return f"local-dir:{local}", str(local)
     return model, f"{local} or {hub}"
 

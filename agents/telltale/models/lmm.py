@@ -25,6 +25,7 @@ from telltale.events import Judgment
 from telltale.models import Judge, Question
 from telltale.models import lmm_mini as mini
 from telltale.models.devices import chosen_device
+from telltale.models.hub import HUB_ERRORS, cache_folder, unasked
 from telltale.models.lmm_decode import Written, generate, jump
 from telltale.models.lmm_endpoint import EndpointJudge
 from telltale.models.lmm_pictures import close_ups, sheet, whole
@@ -191,14 +192,15 @@ def load_standard(settings: Settings) -> TransformersJudge:
     """
     where, looked_in = _found(settings)
     # a folder never needs the hub; without permission only its local cache is read
-    offline = where != settings.judge_model or not settings.allow_download
+    offline = Path(where).is_dir() or not settings.allow_download
     device = chosen_device(settings.device)
     try:
-        processor = AutoProcessor.from_pretrained(where, local_files_only=offline)
-        model = AutoModelForImageTextToText.from_pretrained(
-            where, local_files_only=offline, dtype="auto"
-        )
-    except (OSError, ValueError, ImportError) as error:  # whatever hub and loader raise
+        with unasked(offline):
+            processor = AutoProcessor.from_pretrained(where, local_files_only=offline)
+            model = AutoModelForImageTextToText.from_pretrained(
+                where, local_files_only=offline, dtype="auto"
+            )
+    except (*HUB_ERRORS, ImportError) as error:
         raise WeightsMissing(
             f"the judge {settings.judge_model}", looked_in, f"{OFFLINE} ({error})"
         ) from error
@@ -233,5 +235,5 @@ def _found(settings: Settings) -> tuple[str, str]:
         local = settings.weights_dir / given.replace("/", "--")
         if (local / "config.json").is_file():
             return str(local), str(local)
-        return given, str(local)
-    return given, "the local hub cache (set TELLTALE_WEIGHTS_DIR to use a folder)"
+        return given, f"{local} or {cache_folder()}"
+    return given, f"{cache_folder()} (set TELLTALE_WEIGHTS_DIR to use a folder)"

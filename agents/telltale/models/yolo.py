@@ -4,8 +4,9 @@ In: upright sRGB pictures (H x W x 3 uint8) of any size. Out: for each, what was
 (type, box in px, confidence, class name of an object), best first, in the form that
 ``telltale.regions.regions_of`` takes. Weights are ``.safetensors`` with the architecture in a
 ``.json`` beside them (no pickles), or ultralytics' own ``.pt``. Fails with ``WeightsMissing``
-where a file is not there, ``UsageError`` where it is not what it says. Nothing here touches the
-network, prints, or writes settings into the home of the user.
+where a file is not there, ``UsageError`` where it is not what it says. Weights named by a hub's id
+are fetched where the settings allow it; nothing else here touches the network, prints, or writes
+settings into the home of the user.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from safetensors.torch import load_file
 from telltale.errors import UsageError, WeightsMissing
 from telltale.models import Found
 from telltale.models.devices import chosen_device
+from telltale.models.hub import HUB_ERRORS, cache_folder, hub_file
 from telltale.models.scales import merged
 from telltale.regions import DetectedType, Pixels
 from telltale.settings import Settings
@@ -44,6 +47,7 @@ OVERLAP = 0.5
 """Boxes of one class that overlap more (IoU) are one thing: faces side by side stay two."""
 
 MOST_FOUND = 100
+OFFLINE = "put the file there, or choose the profile mini, whose weights are in the package"
 
 
 def mini_weights() -> Path:
@@ -52,16 +56,33 @@ def mini_weights() -> Path:
 
 
 def load_detector(settings: Settings) -> YoloDetector:
-    """The detector of the chosen profile: the shipped one, or YOLO weights by name or file.
+    """The detector of the chosen profile: the shipped one, or YOLO weights by file or hub id.
 
-    Names are looked for as they stand, then in ``settings.weights_dir``. Raises
-    ``WeightsMissing``.
+    Files are looked for as they stand, then in ``settings.weights_dir``; an id,
+    ``owner/repository/file.pt``, in that folder's ``owner--repository``, then in the hub's local
+    cache, then at the hub if ``allow_download``. Raises ``WeightsMissing``.
     """
     if settings.profile == "mini":
         return YoloDetector(device=settings.device)
+    paths = [_path(name, settings) for name in settings.detector_weights]
+    return YoloDetector(paths, settings.device)
+
+
+def _path(given: str, settings: Settings) -> Path:
     folder = settings.weights_dir or Path()
-    given = [Path(name) for name in settings.detector_weights]
-    return YoloDetector([p if p.is_file() else folder / p for p in given], settings.device)
+    under_id = folder / "--".join(given.split("/", 2)[:2]) / given.split("/", 2)[-1]
+    for path in (Path(given), folder / given, under_id):
+        if path.is_file():
+            return path
+    try:
+        fetched = hub_file(given, settings.allow_download)
+        if fetched is not None and fetched.suffix == ".safetensors":
+            hub_file(str(Path(given).with_suffix(".json")), settings.allow_download)
+    except HUB_ERRORS as error:
+        looked_in = f"{under_id.parent.resolve()} or {cache_folder()}"
+        instead = f"{OFFLINE} ({shorten(str(error), 200)})"
+        raise WeightsMissing(f"the detector {given}", looked_in, instead) from error
+    return fetched or folder / given
 
 
 class YoloDetector:
@@ -116,7 +137,7 @@ class _Network:
             raise WeightsMissing(
                 f"the detector {path.stem}",
                 str(path.parent.resolve()),
-                "put the file there, or choose the profile mini, whose weights are in the package",
+                OFFLINE,
             )
         quiet_ultralytics()
         from ultralytics.models.yolo.detect import DetectionPredictor

@@ -10,18 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import promql_parser
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from telltale import tally
 from telltale.app import STAGES
 from telltale.delivery.metrics import METRIC_NAMES, Metrics
 from telltale.delivery.state import State
+from telltale.stages.contract import Need
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+RULES_TEST = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yml").read_text())
 BOARD = json.loads((DEPLOY / "grafana" / "telltale.json").read_text())
 
 
@@ -37,10 +41,27 @@ def queries() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"].replace("$__rate_interval", "5m")
 
 
+# what the code puts into these labels
+VALUES: dict[str, set[str]] = {
+    "stage": set(STAGES),
+    "dependency": {"kafka", *get_args(Need)},
+    "outcome": {"answered", "dead"},
+}
+
+
+def named(text: str) -> set[tuple[str, str]]:
+    """Labels of a query or a series with the values that they are held against."""
+    matchers = re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"$]*)"', text)
+    return {
+        (label, value)
+        for label, how, values in matchers
+        for value in (values.split("|") if "~" in how else [values])
+    }
+
+
 @pytest.fixture(scope="module")
 def published() -> dict[str, set[str]]:
     """Series names of a worker's page, each with its labels."""
-    from telltale import tally
     from telltale.delivery import metrics as source
 
     for name, labels in tally.LABELS.items():
@@ -100,6 +121,23 @@ def test_what_an_alert_takes_a_rate_of_is_published_from_nought() -> None:
     assert not silent
 
 
+def test_alerts_and_their_tests_name_only_what_the_code_can_say() -> None:
+    series = [s["series"] for test in RULES_TEST["tests"] for s in test["input_series"]]
+    texts = [query for _, query in queries()] + series
+    said = {pair for text in texts for pair in named(text) if pair[0] in VALUES}
+    assert {label for label, _ in said} == set(VALUES)
+    assert not {(label, value) for label, value in said if value not in VALUES[label]}
+
+
+def test_what_is_done_without_wakes_nobody_and_what_is_waited_for_does() -> None:
+    found = {rule["alert"]: named(rule["expr"]) for rule in alerts()}
+    spared = {("dependency", name) for name in get_args(tally.Spared)}
+    assert found["TelltaleDependencyAway"] == found["TelltaleDependencyMissed"] == spared
+    severity = {rule["alert"]: rule["labels"]["severity"] for rule in alerts()}
+    assert severity["TelltaleDependencyAway"] == "page"
+    assert severity["TelltaleDependencyMissed"] == "ticket"
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     """Its path. Where nothing may be left out, its absence is a failure."""
@@ -118,6 +156,16 @@ def test_the_alerts_come_when_they_should_and_only_then(promtool: str) -> None:
         cwd=DEPLOY / "prometheus", capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_test_in_which_it_comes() -> None:
+    come = {
+        case["alertname"]
+        for test in RULES_TEST["tests"]
+        for case in test["alert_rule_test"]
+        if case.get("exp_alerts")
+    }
+    assert come == {rule["alert"] for rule in alerts()}
 
 
 def test_an_alert_says_what_is_wrong_in_labels_that_it_has() -> None:

@@ -16,7 +16,7 @@ from telltale.events import Claim, CuesRetrieved, Event, Judgment, JudgmentMade,
 from telltale.models import Judge, Question
 from telltale.regions import Pixels, crop
 from telltale.stages.carrying import carried
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome
 from telltale.stages.reading import PictureReader
 
 
@@ -37,6 +37,7 @@ class JudgeStage:
     ) -> None:
         self._judge, self._cues, self._reader = judge, cues, reader
         self.batch, self._language = batch, language
+        self.needs: tuple[Need, ...] = ("image store", *judge.needs)
 
     def open(self) -> None:
         """The model is given, loaded."""

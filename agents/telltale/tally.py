@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Literal
 
-Name = Literal["telltale_model_seconds_total", "telltale_embedding_lookups_total"]
+Name = Literal[
+    "telltale_model_seconds_total", "telltale_embedding_lookups_total", "telltale_judgments_total"
+]
 Spared = Literal["redis", "judge endpoint"]
 """Servers that no event waits for: without Redis all is computed anew, without the endpoint a verdict is
 inconclusive and says why. The others raise ``DependencyAway``."""
@@ -23,10 +25,12 @@ Key = tuple[Name, tuple[str, ...]]
 LABELS: dict[Name, tuple[str, ...]] = {
     "telltale_model_seconds_total": ("model", "device"),
     "telltale_embedding_lookups_total": ("result",),
+    "telltale_judgments_total": ("status",),
 }
 HELP: dict[Name, str] = {
     "telltale_model_seconds_total": "seconds in which a model had its device at work",
     "telltale_embedding_lookups_total": "region embeddings asked of the cache: hit, miss or failed",
+    "telltale_judgments_total": "pictures judged, by what came of asking: ok, not_asked, or why there is no judgment",
 }
 
 _sums: Counter[Key] = Counter()

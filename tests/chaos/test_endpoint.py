@@ -161,10 +161,10 @@ def test_an_endpoint_that_answers_nobody_is_shown_and_holds_up_nothing(asking) -
     def shown() -> tuple[dict[str, float], object]:
         families = text_string_to_metric_families(asking.worker.page("metrics")[1].decode())
         found = {
-            s.labels["dependency"]: s.value
+            s.labels.get("status", s.labels.get("dependency")): s.value
             for f in families
             for s in f.samples
-            if s.name == "telltale_dependency_up"
+            if s.name in ("telltale_judgments_total", "telltale_dependency_up")
         }
         return found, asking.worker.health("judge")["without"]
 
@@ -177,6 +177,7 @@ def test_an_endpoint_that_answers_nobody_is_shown_and_holds_up_nothing(asking) -
     assert "500 out of memory" in without["judge endpoint"]
     assert asking.worker.health("judge")["away"] == {}
     assert asking.worker.page("healthz")[0] == asking.worker.page("readyz")[0] == 200
+    assert found["unavailable"] == before["unavailable"] + 1
     asking.judged()
     found, without = shown()
     assert (found["judge endpoint"], without) == (1, {})

@@ -122,10 +122,13 @@ class JudgedClaim(_Model):
     confidence: Unit
 
 
+JudgmentStatus = Literal["ok", "unreadable", "late", "unavailable", "not_asked"]
+
+
 class Judgment(_Model):
     """The multimodal model's answer, or why there is none."""
 
-    status: Literal["ok", "unreadable", "late", "unavailable", "not_asked"]
+    status: JudgmentStatus
     reason: str | None = Field(None, description="why the status is not ok, in a sentence")
     verdict: JudgmentLabel = "inconclusive"
     confidence: Unit = 0.0

@@ -17,9 +17,10 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from harness import Cluster, Record, wait
+from harness import Cluster, Record, Worker, wait
 from launching import SETTLE_S, START_S, TELLTALE, launched
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from tests.contract.samples import AT, events
 
 from telltale.delivery.topics_admin import create_topics
@@ -84,8 +85,8 @@ def endpoint() -> Iterator[str]:
 class Asking:
     """A judge worker and what it makes of pictures."""
 
-    def __init__(self, cluster: Cluster, sha256: str) -> None:
-        self.cluster, self._sha256 = cluster, sha256
+    def __init__(self, cluster: Cluster, sha256: str, worker: Worker) -> None:
+        self.cluster, self._sha256, self.worker = cluster, sha256, worker
 
     def judged(self, *faults: str) -> JudgmentMade:
         """The judgment of a new picture under these faults."""
@@ -128,7 +129,7 @@ def asking(stack, endpoint, tmp_path_factory) -> Iterator[Asking]:
     }
     with launched(cluster, TELLTALE, "worker", "judge", **given) as worker:
         worker.ready(START_S)
-        yield Asking(cluster, sha256)
+        yield Asking(cluster, sha256, worker)
 
 
 def test_a_busy_endpoint_is_asked_again_when_it_said(asking) -> None:
@@ -154,6 +155,32 @@ def test_an_endpoint_that_does_not_recover_gives_a_judgment_that_says_so(
     assert (judgment.status, judgment.verdict) == (status, "inconclusive")
     assert reason in judgment.reason
     assert len(Endpoint.asked_at) == ATTEMPTS
+
+
+def test_an_endpoint_that_answers_nobody_is_shown_and_holds_up_nothing(asking) -> None:
+    def shown() -> tuple[dict[str, float], object]:
+        families = text_string_to_metric_families(asking.worker.page("metrics")[1].decode())
+        found = {
+            s.labels.get("status", s.labels.get("dependency")): s.value
+            for f in families
+            for s in f.samples
+            if s.name in ("telltale_judgments_total", "telltale_dependency_up")
+        }
+        return found, asking.worker.health("judge")["without"]
+
+    asking.judged()
+    before, without = shown()
+    assert (before["judge endpoint"], without) == (1, {})
+    asking.judged(*["broken"] * ATTEMPTS)
+    found, without = shown()
+    assert found["judge endpoint"] == 0
+    assert "500 out of memory" in without["judge endpoint"]
+    assert asking.worker.health("judge")["away"] == {}
+    assert asking.worker.page("healthz")[0] == asking.worker.page("readyz")[0] == 200
+    assert found["unavailable"] == before["unavailable"] + 1
+    asking.judged()
+    found, without = shown()
+    assert (found["judge endpoint"], without) == (1, {})
 
 
 def test_the_next_picture_is_judged_as_if_nothing_had_been(asking) -> None:

@@ -19,6 +19,11 @@ def test_a_worker_shows_its_events_its_lag_and_nothing_under_an_unknown_name(clu
     families = {f.name: f for f in text_string_to_metric_families(text)}
     known = {name.removesuffix("_total") for name in METRIC_NAMES}
     assert {n for n in families if not n.endswith("_created")} == known
+    (stages, up) = zip(
+        *((s.labels, s.value) for s in families["telltale_dependency_up"].samples), strict=True
+    )
+    assert [s["dependency"] for s in stages] == ["kafka", "kafka"]
+    assert up == (1.0, 1.0), "shown while all is well"
     finished = {
         (s.labels["stage"], s.labels["outcome"]): s.value
         for s in families["telltale_outcomes"].samples

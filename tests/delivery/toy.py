@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
 import structlog
 
 from telltale.delivery.worker import run_workers
@@ -22,7 +23,8 @@ from telltale.errors import DependencyAway, EventFailed, TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
 from telltale.lab.chaos_worker import die_at
 from telltale.settings import load_settings
-from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome, Stage
+from telltale.stages.contract import Answered, Batch, Failed, Item, Need, Outcome, Stage
+from telltale.stores.embeddings import EmbeddingCache
 
 log = structlog.get_logger("toy")
 
@@ -93,6 +95,21 @@ class Preparing(Toy):
         return super()._one(item)
 
 
+class Caching(Toy):
+    """Asks Redis about every upload, and answers whatever came of it."""
+
+    needs: tuple[Need, ...] = ("redis",)
+
+    def open(self) -> None:
+        self._cache = EmbeddingCache(os.environ["TOY_REDIS"], 60, timeout_s=1.0)
+
+    def _one(self, item: Item[Event]) -> Outcome:
+        key = f"toy:{item.envelope.id}"
+        if not self._cache.get_many([key]):
+            self._cache.put_many({key: np.zeros(2, np.float32)})
+        return super()._one(item)
+
+
 def admitted(event: ImageUploaded, upload_id: UUID) -> ImageAdmitted:
     """A plausible answer that depends on the event alone."""
     return ImageAdmitted(
@@ -116,6 +133,7 @@ STAGES = {
     "batched": lambda: Toy("batched", Batch(8, 0.02)),
     "single": lambda: Toy("single", Batch(1, 0.0)),
     "preparing": lambda: Preparing("preparing", Batch(4, 0.01)),
+    "caching": lambda: Caching("caching", Batch(4, 0.01)),
     "slow": lambda: Toy("slow", Batch(4, 0.02), delay_s=0.02),
 }
 

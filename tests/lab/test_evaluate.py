@@ -178,7 +178,7 @@ def test_without_retrieval_as_many_cues_are_asked_where_they_can_be_seen(
 class BareJudge:
     """Answers for a judge that can be asked without cues, as the mini judge cannot."""
 
-    revision, crop_px = "bare-1", 32
+    revision, crop_px, needs = "bare-1", 32, ()
 
     def judge(self, questions):
         assert all(q.asked == () and q.regions for q in questions)

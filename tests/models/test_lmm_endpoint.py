@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 
+from telltale import tally
 from telltale.models.lmm import load_judge
 from telltale.models.lmm_endpoint import EndpointJudge, retry_after_s
 from telltale.settings import Settings
@@ -199,6 +200,41 @@ def test_no_server_at_all_is_unavailable_and_raises_nothing(server):
     answer = nowhere.judge([ask(crop_px=64)])[0]
     assert (answer.status, answer.verdict) == ("unavailable", "inconclusive")
     assert "Connect" in answer.reason
+
+
+def test_an_endpoint_that_answers_nobody_is_shown_and_logged_until_it_answers(server, caplog):
+    server.script = [{"status": 503, "body": "no model"}]
+    asked = judge(server, attempts=1)
+    for _ in range(2):
+        asked.judge([ask(crop_px=64)] * 2)
+        assert "503 no model" in tally.away()["judge endpoint"]
+    assert sum("judge is away" in r.message for r in caplog.records) == 1
+    server.script = [{}]
+    asked.judge([ask(crop_px=64)])
+    assert "judge endpoint" not in tally.away()
+
+
+def test_one_question_without_an_answer_among_others_is_no_outage(server):
+    server.script = [{}, {"status": 500}]
+    statuses = {a.status for a in judge(server, attempts=1).judge([ask(crop_px=64)] * 2)}
+    assert statuses == {"ok", "unavailable"}
+    assert "judge endpoint" not in tally.away()
+
+
+def test_an_endpoint_whose_answers_cannot_be_read_does_answer(server):
+    server.script = [{"body": completion("It looks fine to me.")}]
+    assert one(server).status == "unreadable"
+    assert "judge endpoint" not in tally.away()
+
+
+def test_the_seconds_in_which_it_is_asked_are_counted(server):
+    def seconds():
+        return tally.read().get(("telltale_model_seconds_total", ("judge", "endpoint")), 0.0)
+
+    server.script = [{"slow_s": 0.3}]
+    before = seconds()
+    one(server)
+    assert seconds() - before >= 0.3
 
 
 def test_questions_are_asked_side_by_side_up_to_the_limit_and_answered_in_order(server):

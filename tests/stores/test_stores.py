@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
 import psycopg
 import pytest
+import redis
 
+from telltale import tally
 from telltale.cues import load_cues, load_documents
 from telltale.errors import DependencyAway, EventFailed, UsageError
 from telltale.events import (
@@ -241,6 +244,34 @@ def test_a_cache_that_is_away_costs_nothing_but_speed(caplog) -> None:
         assert cache.get_many(["a"]) == {}
         cache.put_many({"a": np.zeros(2, np.float32)})
     assert sum("redis is away" in r.message for r in caplog.records) == 1
+
+
+def test_a_cache_that_is_away_is_shown_until_it_answers(stack) -> None:
+    EmbeddingCache(f"redis://127.0.0.1:{dead_port()}/0", 60, 0.2).get_many(["a"])
+    assert tally.away()["redis"].startswith("ConnectionError")
+    EmbeddingCache(stack.redis_url, 60, 5.0).get_many(["a"])
+    assert "redis" not in tally.away()
+
+
+def test_a_cache_that_gives_but_takes_nothing_is_shown_until_it_takes(stack, caplog) -> None:
+    server = redis.Redis.from_url(stack.redis_url)
+    server.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+mget", "+ping")
+    try:
+        url = urlsplit(stack.redis_url)
+        cache = EmbeddingCache(f"redis://reader:secret@127.0.0.1:{url.port}{url.path}", 60, 5.0)
+        key = f"emb:{uuid4()}"
+        for _ in range(3):
+            assert cache.get_many([key]) == {}
+            cache.put_many({key: np.zeros(2, np.float32)})
+            assert "NoPermission" in tally.away()["redis"]
+        cache.get_many([key])
+        assert "redis" in tally.away(), "it gives what it has, and takes nothing"
+        assert sum("redis is away" in r.message for r in caplog.records) == 1
+        server.execute_command("ACL", "SETUSER", "reader", "+set")
+        cache.put_many({key: np.zeros(2, np.float32)})
+        assert "redis" not in tally.away()
+    finally:
+        server.execute_command("ACL", "DELUSER", "reader")
 
 
 def test_a_cache_that_never_answers_takes_no_longer_than_its_limit() -> None:

@@ -166,7 +166,7 @@ def stage_app(
     fail: Callable[[str, BaseException], None],
 ) -> StageApp:
     """The Faust app of a stage. ``fail`` is told of a fault of ours and ends the process."""
-    state = State(stage.name, metrics)
+    state = State(stage.name, metrics, stage.needs)
     app = StageApp(kafka.group_name(settings, stage.name), **_faust_settings(stage, settings))
     hold = Hold(app)
     bench = Bench(stage, state)

@@ -6,7 +6,7 @@ with a registry of its own, so that nothing is registered on import.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -49,8 +49,8 @@ _COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
 }
 _GAUGES: dict[GaugeName, tuple[str, tuple[str, ...]]] = {
     "telltale_lag_events": ("events waiting in the partitions held", ("stage",)),
-    "telltale_dependency_up": ("1 while the dependency answers, 0 while it is waited for",
-                               ("stage", "dependency")),
+    "telltale_dependency_up": ("1 while the dependency answers, 0 while it is waited for or, if no event "
+                               "waits for it, done without", ("stage", "dependency")),
     "telltale_paused": ("1 while a flood of dead letters has paused the stage", ("stage",)),
     "telltale_partitions": ("partitions held", ("stage",)),
     "telltale_pending_events": ("events taken and not yet finished", ("stage",)),
@@ -101,6 +101,10 @@ class Metrics:
         """Set a gauge."""
         self._child(self._gauges[name], name, labels).set(value)
 
+    def follow(self, name: GaugeName, value: Callable[[], float], *labels: str) -> None:
+        """Have a gauge ask whenever it is read."""
+        self._child(self._gauges[name], name, labels).set_function(value)
+
     def observe(self, name: HistogramName, value: float, *labels: str) -> None:
         """Add an observation to a histogram."""
         self._child(self._histograms[name], name, labels).observe(value)
@@ -118,7 +122,7 @@ class Metrics:
 
 
 class _Tallied(Collector):
-    """What models and the embedding cache have tallied, read when Prometheus asks."""
+    """What models, judge and embedding cache have tallied, read when Prometheus asks."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         sums = tally.read()

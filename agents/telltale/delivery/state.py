@@ -1,15 +1,19 @@
 """What a stage is doing right now: read by health, metrics and the watchdog.
 
-In: what the lane reports. Out: numbers and reasons. Written on the event loop, read from other
-threads too, so every field is replaced whole.
+In: what the lane reports, and of servers that no event waits for what was tallied. Out: numbers and
+reasons. Written on the event loop, read from other threads too, so every field is replaced whole.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from typing import get_args
 
+from telltale import tally
 from telltale.delivery.metrics import GaugeName, Metrics
+from telltale.stages.contract import Need
 
 
 @dataclass
@@ -18,6 +22,7 @@ class State:
 
     stage: str
     metrics: Metrics
+    needs: tuple[Need, ...] = ()  # besides Kafka
     opened: bool = False
     at_work: bool = False  # a batch is being processed
     pending: int = 0  # taken, neither finished nor given back
@@ -26,7 +31,7 @@ class State:
     outside_since: float | None = None  # None: a member of the group
     progress_at: float = field(default_factory=time.monotonic)
     paused_for: str | None = None  # a flood of dead letters
-    away: dict[str, str] = field(default_factory=dict)  # dependency: what is wrong
+    away: dict[str, str] = field(default_factory=dict)  # dependency waited for: what is wrong
 
     def __post_init__(self) -> None:
         # from nought: a rate of what was never counted is no series, and no alert
@@ -37,6 +42,12 @@ class State:
         )  # fmt: skip
         for name in gauges:
             self.metrics.set(name, 0, self.stage)
+        for need in ("kafka", *self.needs):
+            if need in get_args(tally.Spared):
+                up = partial(self._up, need)
+                self.metrics.follow("telltale_dependency_up", up, self.stage, need)
+            else:
+                self.metrics.set("telltale_dependency_up", 1, self.stage, need)
 
     def progress(self) -> None:
         """Something was finished, or there is nothing to do."""
@@ -52,6 +63,14 @@ class State:
             self.progress()
             self.outside_since = self.outside_since and time.monotonic()
         self.metrics.set("telltale_dependency_up", float(problem is None), self.stage, name)
+
+    @property
+    def without(self) -> dict[str, str]:
+        """What does not answer and is not waited for, with what is wrong. It explains no standstill."""
+        return {name: wrong for name, wrong in tally.away().items() if name in self.needs}
+
+    def _up(self, need: str) -> float:
+        return float(need not in self.without)
 
     def pause(self, reason: str | None) -> None:
         """A flood has paused the stage (with the reason), or it goes on (None)."""
@@ -78,6 +97,7 @@ class State:
             "lag_events": self.lag,
             "pending_events": self.pending,
             "away": self.away,
+            "without": self.without,
             "paused_for": self.paused_for,
             "stuck_for_s": round(self.stuck_for_s(), 1),
         }

@@ -24,7 +24,7 @@ from telltale.errors import TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
 from telltale.lab.ledger import Hop
 from telltale.settings import load_settings
-from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome, Stage
 
 # step: (class, its method, whether to die after it or before)
 STEPS: dict[str, tuple[type, str, bool]] = {
@@ -80,6 +80,7 @@ class StandIn:
     name, version = "stand-in", "1"
     reads: tuple[type[Event], ...] = (ImageUploaded,)
     batch = Batch(4, 0.02)
+    needs: tuple[Need, ...] = ()
     prepare = Stage.prepare  # as the contract has it: delivery sees that there is none
 
     def __init__(self, delay_s: float) -> None:

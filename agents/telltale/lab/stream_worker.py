@@ -28,7 +28,7 @@ class Timed(Stage):
     def __init__(self, stage: Stage, times: Path) -> None:
         self._stage, self._times = stage, times.open("a", buffering=1)
         self.name, self.version = stage.name, stage.version
-        self.reads, self.batch = stage.reads, stage.batch
+        self.reads, self.batch, self.needs = stage.reads, stage.batch, stage.needs
 
     def open(self) -> None:
         """The stage's own."""

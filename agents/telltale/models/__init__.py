@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from telltale.cues import Cue
 from telltale.events import Judgment
 from telltale.regions import Box, DetectedType, Pixels, Region
+from telltale.tally import Spared
 
 Embeddings = NDArray[np.float32]
 """n x dim float32, each row of length 1."""
@@ -75,6 +76,8 @@ class Judge(Protocol):
     revision: str
     crop_px: int
     """Side of the square region crops it is given."""
+    needs: tuple[Spared, ...]
+    """The server it asks, if it does not compute in this process."""
 
     def judge(self, questions: Sequence[Question]) -> list[Judgment]:
         """One judgment a question, in order."""

@@ -32,7 +32,7 @@ from telltale.models.lmm_pictures import close_ups, sheet, whole
 from telltale.models.lmm_prompt import answer_schema, instructions, read_answer, with_certainty
 from telltale.regions import Pixels
 from telltale.settings import Settings
-from telltale.tally import at_work
+from telltale.tally import Spared, at_work
 
 CROP_PX = 336
 """Side of the close-ups: the input of CLIP ViT-L/14-336, which LLaVA and its kin look through."""
@@ -49,6 +49,8 @@ OFFLINE = (
 
 class TransformersJudge:
     """A model and its processor, asked in batches."""
+
+    needs: tuple[Spared, ...] = ()
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 In: ``Question``s. Out: one ``Judgment`` each. The schema travels as ``response_format``, pictures
 as data URLs. Nothing is raised for what the endpoint does: 429, 5xx, silence and broken
 connections are waited out, honouring Retry-After, up to the attempts; nonsense is asked for again;
-then the judgment says ``unavailable``, ``late`` or ``unreadable`` and why, never 'authentic'.
+then the judgment says ``unavailable``, ``late`` or ``unreadable`` and why, never 'authentic'. An endpoint
+that answers none of a batch is told to whoever shows health and, once an outage, logged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import base64
 import email.utils
 import io
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -19,6 +21,7 @@ from typing import Any, Self
 import httpx
 from PIL import Image
 
+from telltale import tally
 from telltale.events import Judgment
 from telltale.models import Question
 from telltale.models.lmm_pictures import close_ups, whole
@@ -32,10 +35,13 @@ BACKOFF_S = (0.5, 8.0)
 LONGEST_WAIT_S = 60.0
 """Retry-After beyond this is not waited for: the picture's partition would stand still."""
 JPEG_QUALITY = 95
+LOG = logging.getLogger(__name__)
 
 
 class EndpointJudge:
     """Asks an endpoint, at most ``concurrency`` questions at once."""
+
+    needs: tuple[tally.Spared, ...] = ("judge endpoint",)
 
     def __init__(
         self,
@@ -55,6 +61,7 @@ class EndpointJudge:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s, self._attempts, self._max_tokens = timeout_s, attempts, max_tokens
         self._concurrency, self._backoff_s = concurrency, backoff_s
+        self._problem: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -73,7 +80,21 @@ class EndpointJudge:
 
     def judge(self, questions: Sequence[Question]) -> list[Judgment]:
         """One judgment a question, in order. Runs its own event loop: call it from a thread."""
-        return asyncio.run(self._all(questions))
+        with tally.at_work("judge", "endpoint"):
+            answers = asyncio.run(self._all(questions))
+        self._tell(answers)
+        return answers
+
+    def _tell(self, answers: Sequence[Judgment]) -> None:
+        """Away is what answers none of a batch: one late answer among others is that picture's."""
+        if not answers:
+            return
+        silent = [a.reason for a in answers if a.status in ("unavailable", "late")]
+        problem = silent[0] if len(silent) == len(answers) else None
+        if problem and not self._problem:
+            LOG.warning("the judge is away, verdicts are inconclusive: %s", problem)
+        self._problem = problem
+        tally.asked("judge endpoint", problem)
 
     async def _all(self, questions: Sequence[Question]) -> list[Judgment]:
         gate = asyncio.Semaphore(self._concurrency)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from telltale.events import Envelope, Event
+from telltale.tally import Spared
 
 E = TypeVar("E", bound=Event)
+
+Need = Literal["image store", "picture decoder", "postgres", Spared]
+"""What stages ask besides Kafka, which all of them read. The name in ``DependencyAway`` is one of these."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Stage(Protocol):
     version: str
     reads: tuple[type[Event], ...]
     batch: Batch
+    needs: tuple[Need, ...] = ()
+    """What it asks; shown as answering from the start."""
 
     def open(self) -> None:
         """Load weights and connect; called once, in the thread that will call ``process``."""

@@ -15,7 +15,7 @@ from telltale.models import Detector, Found
 from telltale.policy import Policy, PolicyFile
 from telltale.regions import Pixels, regions_of
 from telltale.stages.carrying import carried
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome
 from telltale.stages.embedding import RegionEmbedder
 from telltale.stages.reading import PictureReader
 
@@ -26,6 +26,7 @@ class Detect:
     name = "detect"
     version = "2"
     reads: tuple[type[Event], ...] = (ImageAdmitted,)
+    needs: tuple[Need, ...] = ("image store", "redis")
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from telltale.events import (
 from telltale.models import Encoder, Explainer, MapResult
 from telltale.policy import PolicyFile
 from telltale.regions import Pixels, crop
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome
 from telltale.stages.reading import Blobs, PictureReader
 
 SURROUNDINGS = 1.6  # the crop reaches beyond the region, so that a map can also point outside it
@@ -44,6 +44,7 @@ class Explain:
     name = "explain"
     version = "3"
     reads: tuple[type[Event], ...] = (VerdictIssued,)
+    needs: tuple[Need, ...] = ("image store",)
     # one picture shares nothing with the next: more at once would only hold up a hand-over
     batch = Batch(max_events=1)
 

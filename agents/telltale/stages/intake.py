@@ -28,7 +28,7 @@ from telltale.events import (
 from telltale.fetching import FetchLimits, fetch
 from telltale.pictures import Limits
 from telltale.policy import PolicyFile
-from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome, Stage
+from telltale.stages.contract import Answered, Batch, Failed, Item, Need, Outcome, Stage
 from telltale.stages.examining import Examiner
 from telltale.stages.reading import Blobs
 
@@ -58,6 +58,9 @@ class Intake(Stage):
         self._blobs, self._fetch, self._examiner = blobs, fetch_limits, Examiner(limits)
         self._policy, self._profile, self._near = policy, profile, near_duplicate
         self.batch = Batch(FETCHES, 0.01)
+        self.needs: tuple[Need, ...] = ("image store", "picture decoder")
+        if near_duplicate is not None and policy.current().near_duplicates == "link":
+            self.needs += ("postgres",)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="intake")
 
     def open(self) -> None:

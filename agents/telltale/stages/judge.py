@@ -7,16 +7,25 @@ all: then the judgment's status says so, and verify makes the verdict inconclusi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import cast, get_args
 
 from PIL import Image
 
+from telltale import tally
 from telltale.cues import Cue
-from telltale.events import Claim, CuesRetrieved, Event, Judgment, JudgmentMade, Region
+from telltale.events import (
+    Claim,
+    CuesRetrieved,
+    Event,
+    Judgment,
+    JudgmentMade,
+    JudgmentStatus,
+    Region,
+)
 from telltale.models import Judge, Question
 from telltale.regions import Pixels, crop
 from telltale.stages.carrying import carried
-from telltale.stages.contract import Answered, Batch, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome
 from telltale.stages.reading import PictureReader
 
 
@@ -37,9 +46,13 @@ class JudgeStage:
     ) -> None:
         self._judge, self._cues, self._reader = judge, cues, reader
         self.batch, self._language = batch, language
+        self.needs: tuple[Need, ...] = ("image store", *judge.needs)
 
     def open(self) -> None:
-        """The model is given, loaded."""
+        """The model is given, loaded. Judgments are counted from nought: of what was never counted there
+        is no rate."""
+        for status in get_args(JudgmentStatus):
+            tally.add("telltale_judgments_total", 0, status)
 
     def prepare(self, item: Item[Event]) -> Question:
         """Decode the picture and cut the crops that the model may look at."""
@@ -57,12 +70,13 @@ class JudgeStage:
             reason="no cue fits a region of this picture",
             judge=self._judge.revision,
         )
+        judgments = [by_item.get(id(i), nothing) for i in items]
+        for judgment in judgments:
+            tally.add("telltale_judgments_total", 1, judgment.status)
         return [
-            Answered((
-                carried(JudgmentMade, i.event, judgment=by_item.get(id(i), nothing)),
-            ))
-            for i in items
-        ]  # fmt: skip
+            Answered((carried(JudgmentMade, i.event, judgment=judgment),))
+            for i, judgment in zip(items, judgments, strict=True)
+        ]
 
     def close(self) -> None:
         """Nothing of its own to release."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from telltale import topics
 from telltale.events import Event, ExplanationReady, VerdictIssued
-from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome, Stage
 
 
 class Verdicts(Protocol):
@@ -33,6 +33,7 @@ class Record(Stage):
     name = "record"
     version = "1"
     reads: tuple[type[Event], ...] = (VerdictIssued, ExplanationReady)
+    needs: tuple[Need, ...] = ("postgres",)
     batch = Batch(64, 0.02)  # rows are cheap together and dear one by one
 
     def __init__(self, verdicts: Verdicts, topic_prefix: str = "") -> None:

@@ -20,7 +20,7 @@ from telltale.policy import PolicyFile
 from telltale.regions import CUE_REGIONS, CueRegion, RegionType, regions_for
 from telltale.stages.carrying import carried
 from telltale.stages.claims import ClaimChecker
-from telltale.stages.contract import Answered, Batch, Item, Outcome, Stage
+from telltale.stages.contract import Answered, Batch, Item, Need, Outcome, Stage
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stores.cues import Match, Wanted
 
@@ -46,6 +46,8 @@ class Retrieve(Stage):
     name = "retrieve"
     version = "2"
     reads: tuple[type[Event], ...] = (RegionsDetected,)
+    # pixels only of what the cache does not have
+    needs: tuple[Need, ...] = ("postgres", "redis", "image store")
 
     def __init__(
         self,

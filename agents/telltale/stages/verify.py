@@ -30,7 +30,7 @@ from telltale.policy import Policy, PolicyFile
 from telltale.regions import Pixels
 from telltale.stages.carrying import carried
 from telltale.stages.claims import ClaimChecker, Stated
-from telltale.stages.contract import Answered, Batch, Failed, Item, Outcome
+from telltale.stages.contract import Answered, Batch, Failed, Item, Need, Outcome
 from telltale.stages.embedding import RegionEmbedder, Vector
 from telltale.stages.judge import ask_alone
 from telltale.stages.reading import PictureReader
@@ -58,6 +58,7 @@ class Verify:
         self._checker, self._embedder, self._reader = checker, embedder, reader
         self._cues, self._policy, self._profile = cues, policy, profile
         self.batch, self._stages, self._asker = batch, dict(stages), asker
+        self.needs: tuple[Need, ...] = ("image store", "redis", *(asker.needs if asker else ()))
 
     def open(self) -> None:
         """The models are given, loaded."""

@@ -1,7 +1,8 @@
 """Embeddings in Redis: a cache that may be slow, empty or away without anything but speed being lost.
 
 In: keys (content, region, scale and model revision are in them) and vectors. Out: those vectors that
-are there. Stored as float16; nothing is raised: a failure is counted and, once an outage, logged.
+are there. Stored as float16; nothing is raised: a failure is counted, told to whoever shows health and,
+once an outage, logged.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class EmbeddingCache:
         )
         self._ttl_s = ttl_s
         self._away = False
+        self._refused: str | None = None  # why it takes no vectors, though it gives them
+        self._problem: str | None = None  # what was told last
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Vector]:
         """Those of the keys that are cached; none while the server is away."""
@@ -46,6 +49,7 @@ class EmbeddingCache:
             _looked_up("failed", len(keys))
             return {}
         self._away = False
+        self._tell(self._refused)
         held = {
             k: np.frombuffer(v, np.float16).astype(np.float32)
             for k, v in zip(keys, found, strict=True)
@@ -64,13 +68,28 @@ class EmbeddingCache:
             for key, vector in vectors.items():
                 pipe.set(key, vector.astype(np.float16).tobytes(), ex=self._ttl_s)
             pipe.execute()
+        except redis.ResponseError as error:  # it is full, or a replica
+            self._refused = _said(error)
+            self._tell(self._refused)
         except (redis.RedisError, OSError) as error:
             self._failed(error)
+        else:
+            self._refused = None
+            self._tell(None)
 
     def _failed(self, error: Exception) -> None:
-        if not self._away:
-            LOG.warning("redis is away, embeddings are computed anew: %s", error)
         self._away = True
+        self._tell(_said(error))
+
+    def _tell(self, problem: str | None) -> None:
+        if problem and not self._problem:
+            LOG.warning("redis is away, embeddings are computed anew: %s", problem)
+        self._problem = problem
+        tally.asked("redis", problem)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _looked_up(result: str, count: int) -> None:

@@ -158,8 +158,46 @@ def test_the_same_selection_under_the_same_id_gives_the_same_bytes(cluster, tell
         assert bare == original[record.key].content
 
 
-def test_offsets_and_times_bound_a_replay(telltale) -> None:
+def seen(said: dict) -> int:
+    """Messages that a dry run has looked at, readable or not."""
+    return said["events"] + said["unreadable"]
+
+
+@pytest.fixture(scope="module")
+def ends(cluster) -> dict[int, int]:
+    """How many of the uploads lie in each partition."""
+    live = cluster.read("images.uploaded")
+    sent = [r.partition for r in live if not dict(r.headers).get("telltale.replay.source")]
+    return {p: sent.count(p) for p in range(cluster.partitions)}
+
+
+def test_a_partition_without_an_offset_is_left_out(telltale, ends) -> None:
+    assert min(ends.values()) >= 4
+    assert seen(telltale("images.uploaded", "--first", "0:1", "--last", "0:3")) == 3
+    assert seen(telltale("images.uploaded", "--last", "1:1")) == 2
+    assert seen(telltale("images.uploaded", "--first", "2:2")) == ends[2] - 2
+    assert seen(telltale("images.uploaded", "--first", "0:2", "--last", "3:0")) == ends[0] - 1
+
+
+def test_offsets_bound_each_partition_that_they_name(telltale) -> None:
+    every = [a for p in range(4) for a in ("--last", f"{p}:1")]
+    assert seen(telltale("images.uploaded", *every)) == 8
+    assert seen(telltale("images.uploaded", "--last", "0:1", "--last", "2:0")) == 3
+
+
+@pytest.mark.parametrize("option", ["--first", "--last"])
+def test_a_partition_that_the_topic_does_not_have_is_an_error(telltale, option: str) -> None:
+    with pytest.raises(UsageError, match=r"no partition 9; it has 0, 1, 2, 3"):
+        telltale("images.uploaded", option, "0:1", option, "9:3")
+
+
+def test_offsets_that_say_two_things_are_refused(telltale) -> None:
+    with pytest.raises(UsageError, match=r"--last 0:1, 0:3"):
+        telltale("images.uploaded", "--last", "0:1", "--last", "0:3")
+    with pytest.raises(UsageError, match="PARTITION:OFFSET"):
+        telltale("images.uploaded", "--first", "12")
+
+
+def test_times_bound_a_replay(telltale) -> None:
     assert telltale("images.uploaded", "--until", "2020-01-01")["events"] == 0
     assert telltale("images.uploaded", "--since", "2020-01-01")["events"] == 30
-    bounded = telltale("images.uploaded", *(a for p in range(4) for a in ("--last", f"{p}:1")))
-    assert bounded["events"] + bounded["unreadable"] == 8

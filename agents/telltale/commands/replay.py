@@ -58,8 +58,19 @@ class _Asked:
 @click.argument("topic")
 @click.option("--since", type=TIME, help="Events that arrived at or after this time (UTC).")
 @click.option("--until", type=TIME, help="Events that arrived before this time.")
-@click.option("--first", multiple=True, metavar="P:OFFSET", help="First offset of a partition.")
-@click.option("--last", multiple=True, metavar="P:OFFSET", help="Last offset of a partition.")
+@click.option(
+    "--first",
+    multiple=True,
+    metavar="P:OFFSET",
+    help="From this offset of a partition on; may be repeated. Partitions that neither --first nor "
+    "--last names are then left out.",
+)
+@click.option(
+    "--last",
+    multiple=True,
+    metavar="P:OFFSET",
+    help="Up to this offset of a partition, itself included; may be repeated, as --first.",
+)
 @click.option("--image", "images", multiple=True, help="Only this image id; may be repeated.")
 @click.option(
     "--images-file",
@@ -110,7 +121,8 @@ def _asked(topic: str, given: dict[str, Any]) -> _Asked:
     if file and not named:
         raise UsageError(f"--images-file {file}: there is no image id in it")
     stretch = Stretch(
-        _utc(given["since"]), _utc(given["until"]), _offsets(given["first"]), _offsets(given["last"])
+        _utc(given["since"]), _utc(given["until"]),
+        _offsets("--first", given["first"]), _offsets("--last", given["last"]),
     )  # fmt: skip
     selection = Selection(topic, stretch, frozenset(named))
     name = given["replay_id"] or selection.replay_id
@@ -245,9 +257,15 @@ def _utc(when: datetime | None) -> datetime | None:
     return when.replace(tzinfo=UTC) if when and when.tzinfo is None else when
 
 
-def _offsets(given: tuple[str, ...]) -> dict[int, int]:
+def _offsets(option: str, given: tuple[str, ...]) -> dict[int, int]:
     try:
-        pairs = [text.split(":") for text in given]
-        return {int(partition): int(offset) for partition, offset in pairs}
+        pairs = [
+            (int(partition), int(offset)) for partition, offset in (t.split(":") for t in given)
+        ]
     except ValueError as error:
-        raise UsageError(f"{', '.join(given)}: write PARTITION:OFFSET, e.g. 0:1200") from error
+        said = ", ".join(given)
+        raise UsageError(f"{option} {said}: write PARTITION:OFFSET, e.g. 0:1200") from error
+    offsets = dict(pairs)
+    if len(offsets) < len(pairs):
+        raise UsageError(f"{option} {', '.join(given)}: a partition has one such offset")
+    return offsets

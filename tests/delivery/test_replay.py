@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 from harness import Cluster, Record, upload, wait
 
-from telltale.commands.replay import replay
+from telltale.app import STAGES
+from telltale.commands.replay import replay, stages_after
+from telltale.commands.topics import READERS
 from telltale.delivery.replaying import Counts, Replay, Selection, Target
 from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
@@ -156,6 +158,26 @@ def test_the_same_selection_under_the_same_id_gives_the_same_bytes(cluster, tell
     for record in twice:
         bare = record.content
         assert bare == original[record.key].content
+
+
+def test_every_topic_but_the_last_has_a_stage_to_run_over_its_replay() -> None:
+    for topic, readers in READERS.items():
+        first = [stage for stage in readers if stage != "record"]
+        after = stages_after(topic)
+        assert after == list(STAGES[STAGES.index(first[0]) : -1] if first else [])
+
+
+def test_the_command_that_a_replay_prints_names_stages(cluster, telltale) -> None:
+    given = ["verdicts.issued", "--replay-id", "drawn", "--yes"]
+    done = CliRunner().invoke(replay, given, catch_exceptions=False)
+    assert f"TELLTALE_TOPIC_PREFIX={cluster.prefix}drawn. telltale worker explain\n" in done.output
+
+
+@pytest.mark.parametrize("more", [(), ("--yes",), ("--live", "--diff"), ("--live", "--promote")])
+def test_explanations_are_replayed_onto_the_live_topics_or_not_at_all(telltale, more) -> None:
+    with pytest.raises(UsageError, match=r"explanations\.ready: .*--live.*verdicts\.issued"):
+        telltale("explanations.ready", *more)
+    assert telltale("explanations.ready", "--live")["events"] == 0
 
 
 def seen(said: dict) -> int:

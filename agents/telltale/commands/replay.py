@@ -28,7 +28,7 @@ from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
 from telltale.errors import UsageError
 from telltale.settings import Settings, load_settings
-from telltale.topics import in_shadow, shadow_prefix
+from telltale.topics import EXPLAINED, in_shadow, shadow_prefix
 
 TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 # which stages a topic's events run through, record left out: a shadow's verdicts stay in its topics
@@ -98,11 +98,21 @@ def replay(topic: str, diff: bool, plot: Path | None, promote: bool, **given: An
     3. the worker command that it prints                          judge them anew
     4. the same selection with --diff                             compare
     5. the same selection with --promote, then --promote --yes    make them live
+
+    \b
+    explanations.ready has only record behind it: --live has explanations recorded
+    once more, and verdicts.issued, replayed, has them drawn anew.
     """
     if diff and (promote or given["yes"]):
         raise UsageError("--diff only reads: leave --promote and --yes to a call of their own")
     if plot and not diff:
         raise UsageError("--plot draws a comparison: say --diff too")
+    if topic == EXPLAINED.name and (diff or promote or not given["live"]):
+        raise UsageError(
+            f"{topic}: nothing but record reads it, so that in shadow topics there is nothing to run,"
+            " compare or promote; say --live to have explanations recorded once more, or replay"
+            " verdicts.issued to have them drawn anew"
+        )
     asked = _asked(topic, given)
     if diff:
         _compare(asked, plot)
@@ -209,7 +219,7 @@ def _say(asked: _Asked, counts: Counts) -> None:
     if not yes:
         click.echo("say --yes to do it")
     elif not asked.live:
-        stages = " ".join(stage for _, stage in _FOLLOWS[_place(topic) :])
+        stages = " ".join(stages_after(topic))
         prefix = shlex.quote(target.prefix)
         click.echo(f"run them:  TELLTALE_TOPIC_PREFIX={prefix} telltale worker {stages}")
         click.echo(f"compare:   telltale replay {topic} --replay-id {target.replay_id} --diff")
@@ -244,9 +254,10 @@ def _say_promoted(done: Promoted, asked: _Asked) -> None:
         click.echo(f"say --yes to do it{took}")
 
 
-def _place(topic: str) -> int:
+def stages_after(topic: str) -> list[str]:
+    """The stages that a topic's events run through in a shadow; none after explanations.ready."""
     names = [name for name, _ in _FOLLOWS]
-    return names.index(topic) if topic in names else len(names)
+    return [stage for _, stage in _FOLLOWS[names.index(topic) :]] if topic in names else []
 
 
 def _lines(file: Path) -> list[str]:

@@ -76,20 +76,24 @@ def test_no_worker_ends_because_another_was_hurt(outcome) -> None:
     assert outcome.unasked == []
 
 
-def test_the_command_prints_the_account_and_draws_it(stack, tmp_path) -> None:
-    drawn = tmp_path / "timeline.png"
-    done = subprocess.run(
-        [
-            sys.executable, "-c", "from telltale.cli import main; main()", "lab", "chaos",
-            "--events", "180", "--faults", "2", "--faults-of", "kill,none", "--workers", "2",
-            "--json", "--plot", str(drawn),
-        ],
+def lab(stack, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in that folder."""
+    main = "from telltale.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", main, "lab", *arguments],
         env={
             **os.environ,
             "TELLTALE_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
-            "TELLTALE_HOME": str(tmp_path),
+            "TELLTALE_HOME": str(folder / "home"),
         },
-        capture_output=True, text=True, timeout=900,
+        cwd=folder, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+def test_the_command_prints_one_object_and_draws_the_timeline(stack, tmp_path) -> None:
+    done = lab(
+        stack, tmp_path, "chaos", "--events", "180", "--faults", "2", "--faults-of", "kill,none",
+        "--workers", "2", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     account = json.loads(done.stdout)
@@ -100,8 +104,25 @@ def test_the_command_prints_the_account_and_draws_it(stack, tmp_path) -> None:
     assert (hurt["count"], unhurt["count"]) == (1, 1)
     assert 0 < unhurt["max"] < hurt["max"]
     assert account["stages"].startswith("a stand-in stage"), "it says that no model takes part"
-    assert drawn.read_bytes().startswith(b"\x89PNG")
-    assert not list(Path(tmp_path).glob("lab/*")), "a clean run leaves nothing behind"
+    assert "timeline: chaos.png" in done.stderr
+    assert (tmp_path / "chaos.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("home/lab/*")), "a clean run leaves nothing behind"
+
+
+def test_the_command_prints_the_account_and_says_where_the_timeline_is(stack, tmp_path) -> None:
+    few = ("--events", "20", "--faults", "0", "--workers", "1", "--plot", "elsewhere.png")
+    done = lab(stack, tmp_path, "chaos", *few)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "duplicate_effects" in done.stdout
+    assert done.stdout.endswith("timeline: elsewhere.png\n")
+    assert (tmp_path / "elsewhere.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("what", ["chaos", "soak"])
+def test_a_plot_that_could_not_be_kept_is_refused_before_the_run(stack, tmp_path, what) -> None:
+    done = lab(stack, tmp_path, what, "--plot", "nowhere/timeline.png")
+    assert done.returncode == 2
+    assert "--plot nowhere/timeline.png" in done.stderr
 
 
 def account(ledger: Ledger, answers: list[Record], dead: list[Record]) -> Audit:

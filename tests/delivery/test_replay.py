@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 from harness import Cluster, Record, upload, wait
 
-from telltale.commands.replay import replay
+from telltale.app import STAGES
+from telltale.commands.replay import replay, stages_after
+from telltale.commands.topics import READERS
 from telltale.delivery.replaying import Counts, Replay, Selection, Target
 from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
@@ -158,8 +160,66 @@ def test_the_same_selection_under_the_same_id_gives_the_same_bytes(cluster, tell
         assert bare == original[record.key].content
 
 
-def test_offsets_and_times_bound_a_replay(telltale) -> None:
+def test_every_topic_but_the_last_has_a_stage_to_run_over_its_replay() -> None:
+    for topic, readers in READERS.items():
+        first = [stage for stage in readers if stage != "record"]
+        after = stages_after(topic)
+        assert after == list(STAGES[STAGES.index(first[0]) : -1] if first else [])
+
+
+def test_the_command_that_a_replay_prints_names_stages(cluster, telltale) -> None:
+    given = ["verdicts.issued", "--replay-id", "drawn", "--yes"]
+    done = CliRunner().invoke(replay, given, catch_exceptions=False)
+    assert f"TELLTALE_TOPIC_PREFIX={cluster.prefix}drawn. telltale worker explain\n" in done.output
+
+
+@pytest.mark.parametrize("more", [(), ("--yes",), ("--live", "--diff"), ("--live", "--promote")])
+def test_explanations_are_replayed_onto_the_live_topics_or_not_at_all(telltale, more) -> None:
+    with pytest.raises(UsageError, match=r"explanations\.ready: .*--live.*verdicts\.issued"):
+        telltale("explanations.ready", *more)
+    assert telltale("explanations.ready", "--live")["events"] == 0
+
+
+def seen(said: dict) -> int:
+    """Messages that a dry run has looked at, readable or not."""
+    return said["events"] + said["unreadable"]
+
+
+@pytest.fixture(scope="module")
+def ends(cluster) -> dict[int, int]:
+    """How many of the uploads lie in each partition."""
+    live = cluster.read("images.uploaded")
+    sent = [r.partition for r in live if not dict(r.headers).get("telltale.replay.source")]
+    return {p: sent.count(p) for p in range(cluster.partitions)}
+
+
+def test_a_partition_without_an_offset_is_left_out(telltale, ends) -> None:
+    assert min(ends.values()) >= 4
+    assert seen(telltale("images.uploaded", "--first", "0:1", "--last", "0:3")) == 3
+    assert seen(telltale("images.uploaded", "--last", "1:1")) == 2
+    assert seen(telltale("images.uploaded", "--first", "2:2")) == ends[2] - 2
+    assert seen(telltale("images.uploaded", "--first", "0:2", "--last", "3:0")) == ends[0] - 1
+
+
+def test_offsets_bound_each_partition_that_they_name(telltale) -> None:
+    every = [a for p in range(4) for a in ("--last", f"{p}:1")]
+    assert seen(telltale("images.uploaded", *every)) == 8
+    assert seen(telltale("images.uploaded", "--last", "0:1", "--last", "2:0")) == 3
+
+
+@pytest.mark.parametrize("option", ["--first", "--last"])
+def test_a_partition_that_the_topic_does_not_have_is_an_error(telltale, option: str) -> None:
+    with pytest.raises(UsageError, match=r"no partition 9; it has 0, 1, 2, 3"):
+        telltale("images.uploaded", option, "0:1", option, "9:3")
+
+
+def test_offsets_that_say_two_things_are_refused(telltale) -> None:
+    with pytest.raises(UsageError, match=r"--last 0:1, 0:3"):
+        telltale("images.uploaded", "--last", "0:1", "--last", "0:3")
+    with pytest.raises(UsageError, match="PARTITION:OFFSET"):
+        telltale("images.uploaded", "--first", "12")
+
+
+def test_times_bound_a_replay(telltale) -> None:
     assert telltale("images.uploaded", "--until", "2020-01-01")["events"] == 0
     assert telltale("images.uploaded", "--since", "2020-01-01")["events"] == 30
-    bounded = telltale("images.uploaded", *(a for p in range(4) for a in ("--last", f"{p}:1")))
-    assert bounded["events"] + bounded["unreadable"] == 8

@@ -17,6 +17,7 @@ from telltale.delivery.kafka import group_name, topic_name
 from telltale.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "chart"
+VALUES = yaml.safe_load((FOLDER / "values.yaml").read_text())
 GPU = yaml.safe_load((FOLDER / "values-gpu.yaml").read_text())
 KUBERNETES = "1.33"
 KEDA = {"keda": {"enabled": True, "authentication": "kafka-sasl"}}
@@ -130,7 +131,9 @@ def test_each_stage_scales_by_the_lag_of_its_own_group(prefix: str) -> None:
         assert asked == {(group_name(settings, stage), topic_name(settings, t)) for t in read}
         assert all(t["type"] == "kafka" for t in triggers)
         assert all(t["authenticationRef"] == {"name": "kafka-sasl"} for t in triggers)
-        assert scaled[f"tt-{stage}"]["maxReplicaCount"] <= settings.kafka_partitions
+        assert scaled[f"tt-{stage}"]["maxReplicaCount"] <= int(
+            VALUES["settings"]["KAFKA_PARTITIONS"]
+        )
     # two owners of one number would fight over it
     assert all("replicas" not in m["spec"] for m in found if m["kind"] == "Deployment")
 
@@ -153,9 +156,10 @@ def test_the_gpu_variant_gives_a_gpu_to_what_computes() -> None:
     [
         {"stages": {"judgement": {"topics": ["x"], "replicas": 1, "max": 1, "lag": 1}}},
         {"settings": {"kafka_bootstrap": "x"}}, {"settings": {"PROFILE": 3}}, {"secret": ""},
-        {"keda": {"enable": True}},
+        {"keda": {"enable": True}}, {"settings": {"KAFKA_PARTITIONS": "0"}},
     ],
-    ids=["a stage that is none", "a name in small letters", "a number", "no secret", "a slip"],
+    ids=["a stage that is none", "a name in small letters", "a number", "no secret", "a slip",
+         "no partitions"],
 )  # fmt: skip
 def test_values_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HelmError):
@@ -166,6 +170,13 @@ def test_preparation_runs_before_the_workers_of_a_version() -> None:
     (job,) = [m for m in rendered({}) if m["kind"] == "Job"]
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["up"]
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, "12"), ({"KAFKA_PARTITIONS": "96"}, "96")])
+def test_topics_are_made_with_the_partitions_that_the_values_name(given, wanted) -> None:
+    (job,) = [m for m in rendered({"settings": given}) if m["kind"] == "Job"]
+    (prepare,) = containers([job])
+    assert {"name": "TELLTALE_KAFKA_PARTITIONS", "value": wanted} in prepare["env"]
 
 
 def test_a_worker_computes_with_the_cores_it_asked_for_unless_told_otherwise() -> None:

@@ -49,19 +49,18 @@ def test_a_handful_of_samples_says_nothing() -> None:
 
 @pytest.mark.timeout(1200)
 def test_the_command_watches_memory_lag_and_latency_and_draws_them(stack, tmp_path) -> None:
-    drawn = tmp_path / "soak.png"
     done = subprocess.run(
         [
             sys.executable, "-c", "from telltale.cli import main; main()", "lab", "soak",
             "--minutes", "0.2", "--rate", "20", "--every-s", "0.5", "--workers", "2",
-            "--json", "--plot", str(drawn),
+            "--json",
         ],
         env={
             **os.environ,
             "TELLTALE_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
             "TELLTALE_HOME": str(tmp_path),
         },
-        capture_output=True, text=True, timeout=900,
+        cwd=tmp_path, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout)
@@ -71,4 +70,4 @@ def test_the_command_watches_memory_lag_and_latency_and_draws_them(stack, tmp_pa
     assert all(rss > 20 for sample in seen["samples"] for rss in sample["rss_mb"])
     assert all(sample["lag"] is not None for sample in seen["samples"])
     assert 0 < seen["latency_ms"]["p50"] <= seen["latency_ms"]["p99"]
-    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")

@@ -7,20 +7,24 @@ import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from telltale.app import STAGES
+from telltale.app import STAGES, connected
 from telltale.events import Envelope, ImageUploaded
 from telltale.lab.stream_bare import _Recorded
 from telltale.lab.stream_empty import EMPTY, empty_stages
-from telltale.lab.stream_models import pictures, worked_s
-from telltale.lab.stream_plan import percentiles
-from telltale.lab.stream_plumbing import HANDLED
+from telltale.lab.stream_models import pictures, worked_by_stage, worked_s
+from telltale.lab.stream_plan import Figures, Plan, percentiles
+from telltale.lab.stream_plumbing import HANDLED, WARM_UP_EVENTS, _recorded, plumbing
 from telltale.lab.stream_traffic import WHEN, upload_envelope
+from telltale.lab.stream_world import Child, World
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Item
 from telltale.stages.detect import Detect
@@ -100,6 +104,43 @@ def test_the_work_of_a_stage_is_not_counted_as_added_latency(tmp_path) -> None:
     assert worked_s([tmp_path / "times"], "a") == 0.5  # its explanation does not wait for record
 
 
+def test_a_stage_works_on_a_picture_for_its_share_of_the_batch(tmp_path) -> None:
+    lines = [["detect", ["low-1", "b"], 0.5], ["judge", ["low-2"], 2.0], ["judge", ["low-1"], 1.0]]
+    (tmp_path / "times").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert worked_by_stage([tmp_path / "times"], "low-") == {"detect": 0.25, "judge": 3.0}
+
+
+@pytest.mark.timeout(600)
+def test_plain_apps_are_as_many_as_the_workers_and_timed_until_all_is_recorded(
+    stack, stack_home, tmp_path, monkeypatch
+) -> None:
+    running: dict[str, list[Child]] = defaultdict(list)
+    recorded: dict[str, list[float]] = {}  # by each process when the first of them was to stop
+    child = World.child
+
+    @contextmanager
+    def watched(world: World, *arguments: str) -> Iterator[Child]:
+        with child(world, *arguments) as started:
+            running[arguments[0]].append(started)
+            yield started
+            if arguments[0] not in recorded:
+                recorded[arguments[0]] = [_recorded([c]) for c in running[arguments[0]]]
+
+    monkeypatch.setattr(World, "child", watched)
+    figures: Figures = {"runs": {}}
+    given = load_settings(
+        home=stack_home, kafka_bootstrap=stack.kafka_bootstrap, kafka_partitions=4, threads=1
+    )
+    plan = Plan(runs=1, pictures=0, events=60, low=1, workers=2)
+    plumbing(connected(given), plan, tmp_path, print, figures)
+    assert [len(recorded["naive"]), figures["plumbing_naive_processes"]] == [2, 2]
+    assert min(recorded["naive"]) > 0, "both had a share"
+    # two events an upload, the warm-up's too; the stream took one more, for latency
+    assert sum(recorded["naive"]) == 2 * (WARM_UP_EVENTS + plan.events)
+    assert sum(recorded["stream"]) >= sum(recorded["naive"])
+    assert figures["plumbing_naive_events_per_s"] > 0
+
+
 @pytest.mark.timeout(1200)  # loads the models three times
 def test_one_run_prints_every_ratio_with_its_runs_and_leaves_nothing_behind(
     stack, stack_home, tmp_path
@@ -120,6 +161,7 @@ def test_one_run_prints_every_ratio_with_its_runs_and_leaves_nothing_behind(
         assert figures[name] <= high + 1e-6
     assert 0 < figures["added_latency_ms"]["p50"] <= figures["added_latency_ms"]["p99"]
     assert [len(run["all"]) for run in figures["runs"]["added_latency_ms"]] == [4, 4]
+    assert set(figures["stage_seconds_per_picture"]) == set(STAGES)
     assert figures["message_bytes"]["verdicts.issued"] > figures["message_bytes"]["images.uploaded"]
     assert figures["stored"]["row_bytes"]["verdicts"] > 0
     assert (tmp_path / "out" / "stream.png").stat().st_size > 10_000

@@ -84,7 +84,8 @@ def stream(
     Images a second with the models of the profile: the stream, the same model calls in a
     bare loop (the limit), the stages called directly, and a plain Faust app that takes one
     event at a time. Latency added at low load, and events a second, with empty models:
-    the seven stages' topics, events, batches and delivery, and answers that are there at once.
+    the seven stages' topics, events, batches and delivery, and answers that are there at once;
+    the same through the plain app, in as many processes and until all is recorded, too.
     Each of the processes computes with its share of the cores, unless TELLTALE_THREADS says
     otherwise.
     """

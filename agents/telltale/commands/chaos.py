@@ -7,9 +7,10 @@ upload was lost, an effect was had twice, or an answer came under an id that fol
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from telltale.commands.chaos_tables import show_chaos, show_soak
+from telltale.errors import UsageError
 from telltale.settings import load_settings
 
 if TYPE_CHECKING:
@@ -57,8 +59,16 @@ delay = click.option(
 partitions = click.option(
     "--partitions", type=click.IntRange(1), default=6, show_default=True, help="Of every topic."
 )
-picture = click.option("--plot", "picture", type=FILE, help="Write the timeline as PNG here.")
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object, and nothing else on standard output."
+)
+
+
+def _picture(name: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--plot", "picture", type=FILE, default=Path(name), show_default=True,
+        help="Where the timeline goes, a PNG.",
+    )  # fmt: skip
 
 
 @click.command()
@@ -82,26 +92,27 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.
 @rate
 @delay
 @partitions
-@picture
+@_picture("chaos.png")
 @as_json
 def chaos(
     events: int, faults: int, seed: int, faults_of: str, stop_s: float, stages: Kind, workers: int,
-    rate: float | None, delay_ms: float, partitions: int, picture: Path | None, as_json: bool,
+    rate: float | None, delay_ms: float, partitions: int, picture: Path, as_json: bool,
 ) -> int:  # fmt: skip
     """Hurt workers while events flow; account for every event.
 
     \b
     Starts servers of its own, or uses those that the settings name, with topics
     of its own. A stock Kafka client sends, listens, and holds what came out
-    against what went in. Exit status 1 if anything was lost, had an effect
-    twice, or came under an id that it should not have.
+    against what went in. Prints the account and draws the timeline. Exit status
+    1 if anything was lost, had an effect twice, or came under an id that it
+    should not have.
     """
-    from telltale.errors import UsageError
     from telltale.lab.chaos import Chaos, Plan
     from telltale.lab.chaos_faults import kinds_of, sequence
     from telltale.lab.chaos_plot import plot
     from telltale.lab.chaos_rows import count_rows
 
+    _check_writable(picture)
     kinds = kinds_of([g.strip() for g in faults_of.split(",")])
     plan = Plan(
         events, tuple(sequence(kinds, faults, seed)), seed, workers, rate or RATES[stages],
@@ -113,12 +124,12 @@ def chaos(
         run = Chaos(place, plan, progress)
         real = stages == "real"
         outcome = run.run(lambda: count_rows(place.settings, place.run, events) if real else {})
-    if picture is not None:
-        plot(outcome, picture)
     if as_json:
         click.echo(json.dumps({"stages": _what(stages), **outcome.public()}))
     else:
         show_chaos(outcome, _what(stages))
+    plot(outcome, picture)
+    click.echo(f"timeline: {picture}", err=as_json)
     return _tidy(place, outcome.clean)
 
 
@@ -136,13 +147,13 @@ def chaos(
 @rate
 @delay
 @partitions
-@picture
+@_picture("soak.png")
 @as_json
 def soak(
     minutes: float, every_s: float, stages: Kind, workers: int, rate: float | None,
-    delay_ms: float, partitions: int, picture: Path | None, as_json: bool,
+    delay_ms: float, partitions: int, picture: Path, as_json: bool,
 ) -> int:  # fmt: skip
-    """Send at a steady rate; report memory, lag and latency.
+    """Send at a steady rate; report memory, lag and latency, and draw them.
 
     The slope of memory is in megabytes an hour, least squares after the warm-up, with a 95% interval
     that allows for neighbouring samples being alike.
@@ -150,18 +161,26 @@ def soak(
     from telltale.lab.soak import Soak
     from telltale.lab.soak_plot import plot
 
+    _check_writable(picture)
     pace = rate or RATES[stages]
     total = max(1, int(minutes * 60 * pace))
     with _ground(stages, partitions) as place, _progress(total, 0) as progress:
         run = Soak(place, minutes * 60, pace, workers, delay_ms / 1000, every_s, progress)
         soaked = run.run()
-    if picture is not None:
-        plot(soaked, picture)
     if as_json:
         click.echo(json.dumps({"stages": _what(stages), **soaked.public()}))
     else:
         show_soak(soaked, _what(stages))
+    plot(soaked, picture)
+    click.echo(f"timeline: {picture}", err=as_json)
     return _tidy(place, soaked.audit.clean)
+
+
+def _check_writable(picture: Path) -> None:
+    """A run may take hours: what cannot be kept in the end is said before it."""
+    there = picture if picture.exists() else picture.parent
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"--plot {picture}: it cannot be written there; name another file")
 
 
 def _what(stages: Kind) -> str:

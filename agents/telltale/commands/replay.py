@@ -28,7 +28,7 @@ from telltale.delivery.scanning import Stretch
 from telltale.delivery.topics_admin import create_topics
 from telltale.errors import UsageError
 from telltale.settings import Settings, load_settings
-from telltale.topics import in_shadow, shadow_prefix
+from telltale.topics import EXPLAINED, in_shadow, shadow_prefix
 
 TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 # which stages a topic's events run through, record left out: a shadow's verdicts stay in its topics
@@ -58,8 +58,19 @@ class _Asked:
 @click.argument("topic")
 @click.option("--since", type=TIME, help="Events that arrived at or after this time (UTC).")
 @click.option("--until", type=TIME, help="Events that arrived before this time.")
-@click.option("--first", multiple=True, metavar="P:OFFSET", help="First offset of a partition.")
-@click.option("--last", multiple=True, metavar="P:OFFSET", help="Last offset of a partition.")
+@click.option(
+    "--first",
+    multiple=True,
+    metavar="P:OFFSET",
+    help="From this offset of a partition on; may be repeated. Partitions that neither --first nor "
+    "--last names are then left out.",
+)
+@click.option(
+    "--last",
+    multiple=True,
+    metavar="P:OFFSET",
+    help="Up to this offset of a partition, itself included; may be repeated, as --first.",
+)
 @click.option("--image", "images", multiple=True, help="Only this image id; may be repeated.")
 @click.option(
     "--images-file",
@@ -87,11 +98,21 @@ def replay(topic: str, diff: bool, plot: Path | None, promote: bool, **given: An
     3. the worker command that it prints                          judge them anew
     4. the same selection with --diff                             compare
     5. the same selection with --promote, then --promote --yes    make them live
+
+    \b
+    explanations.ready has only record behind it: --live has explanations recorded
+    once more, and verdicts.issued, replayed, has them drawn anew.
     """
     if diff and (promote or given["yes"]):
         raise UsageError("--diff only reads: leave --promote and --yes to a call of their own")
     if plot and not diff:
         raise UsageError("--plot draws a comparison: say --diff too")
+    if topic == EXPLAINED.name and (diff or promote or not given["live"]):
+        raise UsageError(
+            f"{topic}: nothing but record reads it, so that in shadow topics there is nothing to run,"
+            " compare or promote; say --live to have explanations recorded once more, or replay"
+            " verdicts.issued to have them drawn anew"
+        )
     asked = _asked(topic, given)
     if diff:
         _compare(asked, plot)
@@ -110,7 +131,8 @@ def _asked(topic: str, given: dict[str, Any]) -> _Asked:
     if file and not named:
         raise UsageError(f"--images-file {file}: there is no image id in it")
     stretch = Stretch(
-        _utc(given["since"]), _utc(given["until"]), _offsets(given["first"]), _offsets(given["last"])
+        _utc(given["since"]), _utc(given["until"]),
+        _offsets("--first", given["first"]), _offsets("--last", given["last"]),
     )  # fmt: skip
     selection = Selection(topic, stretch, frozenset(named))
     name = given["replay_id"] or selection.replay_id
@@ -197,7 +219,7 @@ def _say(asked: _Asked, counts: Counts) -> None:
     if not yes:
         click.echo("say --yes to do it")
     elif not asked.live:
-        stages = " ".join(stage for _, stage in _FOLLOWS[_place(topic) :])
+        stages = " ".join(stages_after(topic))
         prefix = shlex.quote(target.prefix)
         click.echo(f"run them:  TELLTALE_TOPIC_PREFIX={prefix} telltale worker {stages}")
         click.echo(f"compare:   telltale replay {topic} --replay-id {target.replay_id} --diff")
@@ -232,9 +254,10 @@ def _say_promoted(done: Promoted, asked: _Asked) -> None:
         click.echo(f"say --yes to do it{took}")
 
 
-def _place(topic: str) -> int:
+def stages_after(topic: str) -> list[str]:
+    """The stages that a topic's events run through in a shadow; none after explanations.ready."""
     names = [name for name, _ in _FOLLOWS]
-    return names.index(topic) if topic in names else len(names)
+    return [stage for _, stage in _FOLLOWS[names.index(topic) :]] if topic in names else []
 
 
 def _lines(file: Path) -> list[str]:
@@ -245,9 +268,15 @@ def _utc(when: datetime | None) -> datetime | None:
     return when.replace(tzinfo=UTC) if when and when.tzinfo is None else when
 
 
-def _offsets(given: tuple[str, ...]) -> dict[int, int]:
+def _offsets(option: str, given: tuple[str, ...]) -> dict[int, int]:
     try:
-        pairs = [text.split(":") for text in given]
-        return {int(partition): int(offset) for partition, offset in pairs}
+        pairs = [
+            (int(partition), int(offset)) for partition, offset in (t.split(":") for t in given)
+        ]
     except ValueError as error:
-        raise UsageError(f"{', '.join(given)}: write PARTITION:OFFSET, e.g. 0:1200") from error
+        said = ", ".join(given)
+        raise UsageError(f"{option} {said}: write PARTITION:OFFSET, e.g. 0:1200") from error
+    offsets = dict(pairs)
+    if len(offsets) < len(pairs):
+        raise UsageError(f"{option} {', '.join(given)}: a partition has one such offset")
+    return offsets

@@ -2,14 +2,15 @@
 
 In: a topic and where to begin and end (times, offsets). Out: its messages, partition by partition in
 order. The end is fixed at the start, so that a topic that grows is still finished. Raises
-``TopicMissing`` for a topic that is not there, ``DependencyAway`` when no broker answers.
+``TopicMissing`` for a topic that is not there, ``UsageError`` for a partition that it does not have,
+``DependencyAway`` when no broker answers.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -63,12 +64,25 @@ class Read:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What to read: events that arrived in [since, until), offsets in [first, last] by partition."""
+    """What to read: events that arrived in [since, until), offsets in [first, last] by partition.
+
+    Once an offset is given for any partition, those without one are left out.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
     first: Mapping[int, int] | None = None
     last: Mapping[int, int] | None = None
+
+    def partitions(self, topic: str, there: Collection[int]) -> list[int]:
+        """The partitions of a topic that it is about. Raises ``UsageError`` for one not ``there``."""
+        named = {*(self.first or {}), *(self.last or {})}
+        if missing := named - set(there):
+            raise UsageError(
+                f"{topic} has no partition {', '.join(map(str, sorted(missing)))};"
+                f" it has {', '.join(map(str, sorted(there)))}"
+            )
+        return sorted(named or there)
 
 
 class Scan:
@@ -92,6 +106,9 @@ class Scan:
             try:
                 self._bounds = self._resolve(stretch)
                 return
+            except UsageError:
+                self._consumer.close()
+                raise
             except KafkaException as error:
                 # a topic just made, or moving, has no leader for a moment
                 if error.args[0].code() in _MOVING and time.monotonic() < deadline:
@@ -142,12 +159,11 @@ class Scan:
     def _resolve(self, stretch: Stretch) -> dict[int, tuple[int, int]]:
         found = self._consumer.list_topics(self._name, timeout=TIMEOUT_S).topics[self._name]
         if found.error is not None or not found.partitions:
-            self._consumer.close()
             raise TopicMissing(f"there is no topic {self._name}; see 'telltale topics list'")
-        since = self._at(stretch.since, list(found.partitions))
-        until = self._at(stretch.until, list(found.partitions))
+        numbers = stretch.partitions(self._name, found.partitions)
+        since, until = self._at(stretch.since, numbers), self._at(stretch.until, numbers)
         bounds: dict[int, tuple[int, int]] = {}
-        for number in found.partitions:
+        for number in numbers:
             low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(self._name, number), timeout=TIMEOUT_S
             )

@@ -101,6 +101,10 @@ def with_models(
         added = both[0].added_ms(files, times)
         figures["added_latency_with_models_ms"] = percentiles(added)
         figures["runs"]["added_latency_with_models_ms"] = [round(ms, 2) for ms in added]
+        figures["stage_seconds_per_picture"] = {
+            stage: round(seconds / LOW, 4)
+            for stage, seconds in worked_by_stage(times, "low-").items()
+        }
         figures["message_bytes"] = message_bytes(world.settings, [t.name for t in topics.TOPICS])
         figures["stored"] = stored(settings)
         for name, topic in (("verdict", topics.ISSUED), ("explanation", topics.EXPLAINED)):
@@ -175,3 +179,14 @@ def worked_s(times: Sequence[Path], image_id: str) -> float:
     """Seconds that the stages before the explanation worked on an image."""
     lines = (json.loads(line) for path in times for line in path.read_text().splitlines())
     return sum(float(s) for stage, images, s in lines if image_id in images and stage != "record")
+
+
+def worked_by_stage(times: Sequence[Path], prefix: str) -> dict[str, float]:
+    """Seconds that each stage worked on the images whose ids begin so, by the share of a batch."""
+    found: dict[str, float] = defaultdict(float)
+    for path in times:
+        for line in path.read_text().splitlines():
+            stage, images, seconds = json.loads(line)
+            mine = sum(image.startswith(prefix) for image in images)
+            found[stage] += float(seconds) * mine / len(images)
+    return dict(found)

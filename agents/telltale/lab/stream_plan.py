@@ -11,6 +11,7 @@ from telltale import topics
 WARM_UP = 2  # events a process takes before the first run
 QUIET_S = 300.0  # a stream from which nothing has come for this long is broken
 EXPLAINED = topics.EXPLAINED.name
+NAIVE = "naive"  # the plain apps' consumer group, below the prefix of the topics
 Say = Callable[[str], object]
 Figures = dict[str, Any]
 

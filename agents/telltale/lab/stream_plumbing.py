@@ -1,5 +1,6 @@
-"""The stream with empty models: events a second, latency of one event at a time, and a plain Faust app.
+"""The stream with empty models: events a second, latency of one event at a time, and plain Faust apps.
 
+Stream and plain apps have as many processes, and are through when record has finished with the last upload.
 In: connected settings, a ``Plan``. Out: figures with their runs. Raises ``DependencyAway`` when events stop
 coming.
 """
@@ -18,9 +19,9 @@ from typing import Any
 from telltale import topics
 from telltale.errors import DependencyAway
 from telltale.events import ImageUploaded
-from telltale.lab.stream_plan import EXPLAINED, QUIET_S, WARM_UP, Figures, Plan, Say, percentiles
+from telltale.lab.stream_plan import EXPLAINED, NAIVE, QUIET_S, Figures, Plan, Say, percentiles
 from telltale.lab.stream_traffic import WHEN, Arrivals, Uploads, arrivals
-from telltale.lab.stream_world import Child, new_world
+from telltale.lab.stream_world import Child, new_world, wait_shared
 from telltale.settings import Settings
 from telltale.stages.intake import STORED
 
@@ -53,6 +54,7 @@ def plumbing(settings: Settings, plan: Plan, folder: Path, say: Say, figures: Fi
             round(r, 1) for r in filled["events_per_s"]
         ]
     naive = _naive_flood(settings, plan, folder)
+    figures["plumbing_naive_processes"] = plan.workers
     figures["plumbing_naive_events_per_s"] = round(statistics.median(naive), 1)
     figures["runs"]["plumbing_naive_events_per_s"] = [round(r, 1) for r in naive]
 
@@ -89,14 +91,16 @@ def _flood(
 def _naive_flood(settings: Settings, plan: Plan, folder: Path) -> list[float]:
     with ExitStack() as undo:
         world = undo.enter_context(new_world(settings, folder))
-        undo.enter_context(world.child("naive", "empty"))
+        children = [undo.enter_context(world.child("naive", "empty")) for _ in range(plan.workers)]
+        # before anything is sent: a rebalance amid a run would be measured too
+        wait_shared(world.settings, NAIVE, plan.workers)
         uploads, out = (
             Uploads(world.settings),
             undo.enter_context(arrivals(world.settings, topics.EXPLAINED)),
         )
-        _through(uploads, out, [], "warm", WARM_UP)
+        _through(uploads, out, children, "warm", WARM_UP_EVENTS)
         return [
-            plan.events / _through(uploads, out, [], f"run-{run}", plan.events)
+            plan.events / _through(uploads, out, children, f"run-{run}", plan.events)
             for run in range(plan.runs)
         ]
 
@@ -110,13 +114,13 @@ def _through(
     came = out.until(sent, EXPLAINED, QUIET_S)
     last = max(came.values())
     wanted = before + 2 * count
-    while children and (recorded := _recorded(children)) < wanted:
+    while (recorded := _recorded(children)) < wanted:
         if time.perf_counter() - last > QUIET_S:
             raise DependencyAway(
                 "stream", f"{wanted - recorded:.0f} events were not recorded in {QUIET_S:g} s"
             )
         time.sleep(0.1)
-    return (time.perf_counter() if children else last) - min(sent.values())
+    return time.perf_counter() - min(sent.values())
 
 
 def _one_by_one(uploads: Uploads, out: Arrivals, mark: str, count: int) -> list[float]:
@@ -137,7 +141,7 @@ def _upload(image_id: str) -> ImageUploaded:
 
 
 def _recorded(children: Sequence[Child]) -> float:
-    """Events that record has finished, by the workers' own metrics."""
+    """Events that record has finished, by the processes' own metrics."""
     lines = [line for c in children for line in (c.page("metrics") or b"").decode().splitlines()]
     wanted = 'telltale_outcomes_total{outcome="answered",stage="record"}'
     return sum(float(line.split()[-1]) for line in lines if line.startswith(wanted))

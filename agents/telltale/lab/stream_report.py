@@ -22,7 +22,7 @@ AIMS: dict[str, tuple[str, float | None, bool]] = {
     "added_latency_with_models_ms.p99": ("the same, 99th percentile, ms", 100.0, False),
     "plumbing_events_per_s": ("through all seven, empty models", 2000.0, True),
     "plumbing_filled_events_per_s": ("the same with a real verdict's sections", None, True),
-    "plumbing_naive_events_per_s": ("the plain Faust app, empty models", None, True),
+    "plumbing_naive_events_per_s": ("through as many plain Faust apps, empty models", None, True),
     "plumbing_cpu_us_per_event_per_stage": ("workers' processor time, µs", None, False),
 }  # fmt: skip
 

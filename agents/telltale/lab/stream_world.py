@@ -180,6 +180,26 @@ def own_database(settings: Settings, folder: Path) -> Iterator[Settings]:
         yield made
 
 
+def wait_shared(settings: Settings, group: str, members: int) -> None:
+    """Wait until so many processes share the partitions of a consumer group, and none is joining."""
+    from confluent_kafka import ConsumerGroupState
+    from confluent_kafka.admin import AdminClient
+
+    from telltale.delivery.kafka import confluent_options
+
+    client, name = AdminClient(confluent_options(settings)), settings.topic_prefix + group
+    deadline = time.monotonic() + READY_S
+    while True:
+        found = client.describe_consumer_groups([name], request_timeout=15)[name].result()
+        if found.state == ConsumerGroupState.STABLE and len(found.members) == members:
+            return
+        if time.monotonic() > deadline:
+            raise TelltaleError(
+                f"{len(found.members)} of {members} processes of the benchmark had joined {name} in {READY_S:g} s"
+            )
+        time.sleep(0.2)
+
+
 def _free_port() -> int:
     import socket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from faust.types import TP
 
 from telltale.delivery import transport
@@ -43,3 +44,33 @@ async def test_a_client_that_does_not_close_is_left(monkeypatch) -> None:
     thread._consumer = client = Closing()
     await asyncio.wait_for(thread.on_thread_stop(), 10)
     assert client.began
+
+
+class Failing:
+    """Stands for a client with a fetch that has failed, and that is cancelled while it waits to go on."""
+
+    async def stop(self):
+        fetch = asyncio.ensure_future(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        fetch.cancel()
+        await fetch
+
+
+async def test_a_client_that_breaks_off_its_closing_does_not_take_its_thread_along() -> None:
+    thread = object.__new__(transport._ConsumerThread)
+    thread._consumer = Failing()
+    await asyncio.wait_for(thread.on_thread_stop(), 10)
+
+
+class Broken:
+    """Stands for a client that fails to close."""
+
+    async def stop(self):
+        raise OSError("no")
+
+
+async def test_what_a_client_raises_when_it_closes_is_not_hidden() -> None:
+    thread = object.__new__(transport._ConsumerThread)
+    thread._consumer = Broken()
+    with pytest.raises(OSError, match="no"):
+        await thread.on_thread_stop()

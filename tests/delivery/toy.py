@@ -21,7 +21,7 @@ import structlog
 from telltale.delivery.worker import run_workers
 from telltale.errors import DependencyAway, EventFailed, TelltaleError
 from telltale.events import Event, Image, ImageAdmitted, ImageUploaded
-from telltale.lab.chaos_worker import die_at
+from telltale.lab.chaos_worker import AT_STEPS, signal_at
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Batch, Failed, Item, Need, Outcome, Stage
 from telltale.stores.embeddings import EmbeddingCache
@@ -139,9 +139,9 @@ STAGES = {
 
 
 def main(names: list[str]) -> int:
-    if boundary := os.environ.get("TOY_DIE_AT"):
-        calls, call = count(1), int(os.environ["TOY_DIE_CALL"])
-        die_at(boundary, lambda: next(calls) == call)
+    if fault := os.environ.get("TOY_FAULT"):
+        calls, call = count(1), int(os.environ["TOY_FAULT_CALL"])
+        signal_at(*AT_STEPS[fault], lambda: next(calls) == call)
     try:
         return run_workers([STAGES[name]() for name in names], load_settings())
     except TelltaleError as error:

@@ -63,11 +63,18 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator._do_rejoin_group = join_unless_stopping
 
     async def on_thread_stop(self) -> None:
-        """As it comes, for at most ``CLOSE_S`` seconds: it may be waiting to have joined its group."""
-        try:
-            await asyncio.wait_for(super().on_thread_stop(), CLOSE_S)
-        except TimeoutError:
+        """As it comes, for at most ``CLOSE_S`` seconds: it may be waiting to have joined its group.
+
+        A client whose fetch has just failed, as after a SIGSTOP, cancels whoever closes it. As it
+        comes this thread then ends without a word, and the worker waits for it for ever.
+        """
+        closing = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([closing], timeout=CLOSE_S)
+        if not closing.done():
+            closing.cancel()
             log.warning("the consumer did not close", seconds=CLOSE_S)
+        elif not closing.cancelled():
+            closing.result()  # raises what it raised
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """As it comes, and where nothing is committed yet, to the beginning.

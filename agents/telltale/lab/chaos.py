@@ -21,6 +21,7 @@ from telltale.lab.chaos_faults import Fault, give_up, strike, struck
 from telltale.lab.chaos_ground import Ground
 from telltale.lab.chaos_pool import START_S, Pool, WorkerProcess
 from telltale.lab.chaos_stream import Stream
+from telltale.lab.chaos_worker import AT_STEPS
 from telltale.lab.ledger import Audit, Ledger
 
 STEP_S = 0.02
@@ -156,7 +157,7 @@ class Chaos:
         self._send(first + int((end - first) * self._random.uniform(0.2, 0.5)))
         fault = Fault(kind, first, end, calm)
         if kind not in ("broker", "none"):
-            fault.victim = self._victim()
+            fault.victim = self._victim(kind)
         self._faults.append(fault)
         strike(fault, self._ground, self._plan.stop_s)
         if fault.waiting:  # what leads the victim to its step, and then there is still some left
@@ -168,9 +169,17 @@ class Chaos:
         self._send(end)
         self._until(lambda: self._stream.settled, self._plan.patience_s)
 
-    def _victim(self) -> WorkerProcess:
-        self._until(lambda: bool(self._pool.running), READY_S)
-        return self._random.choice(self._pool.running)
+    def _victim(self, kind: str) -> WorkerProcess:
+        """Any that runs; for a fault at a step one that can be told, and has something to do."""
+        found: list[WorkerProcess] = []
+
+        def some() -> bool:
+            running = self._pool.running
+            found[:] = [m for m in running if m.in_group] if kind in AT_STEPS else running
+            return bool(found)
+
+        self._until(some, READY_S)
+        return self._random.choice(found or self._pool.running)
 
     def _send(self, until: int, fault: Fault | None = None) -> None:
         """Send at the plan's rate up to that upload, reading all the while."""
@@ -195,7 +204,7 @@ class Chaos:
     def _step(self, fault: Fault | None = None) -> None:
         self._stream.step(STEP_S)
         if fault is not None:
-            struck(fault)
+            struck(fault, self._plan.stop_s)
         self._pool.fill()
         self._resume()
         self._progress(self._stream.sent, self._ledger.answered, len(self._faults))

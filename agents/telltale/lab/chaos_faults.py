@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from telltale.errors import UsageError
 from telltale.lab.chaos_ground import Ground, broker_pid
 from telltale.lab.chaos_pool import WorkerProcess
-from telltale.lab.chaos_worker import STEPS, step_signal
+from telltale.lab.chaos_worker import AT_STEP, AT_STEPS, STEPS, step_signal
 
 # group: the kinds in it; "none" hurts nobody: how long answers take to come from every partition anyway
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -24,6 +24,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "term": ("SIGTERM",),
     "stop": ("SIGSTOP",),
     "step": tuple(STEPS),
+    "step-term": tuple(f"SIGTERM {step}" for step in STEPS),
+    "step-stop": tuple(f"SIGSTOP {step}" for step in STEPS),
     "broker": ("broker",),
     "none": ("none",),
 }
@@ -46,10 +48,11 @@ class Fault:
     at_s: float | None = None
     recovery_s: float | None = None
     note: str = ""
+    said: int = 0  # how often the victim had signalled itself before
 
     @property
     def waiting(self) -> bool:
-        """Whether the victim has been told to die at a step and has not yet."""
+        """Whether the victim has been told to signal itself at a step and has not yet."""
         return self.at_s is None
 
     def public(self) -> dict[str, object]:
@@ -82,7 +85,7 @@ def sequence(kinds: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
-    """Do it. A death at a step comes later, when the victim gets there (``struck``)."""
+    """Do it. A fault at a step comes later, when the victim gets there (``struck``)."""
     if fault.kind == "none":
         fault.at_s = time.time()
         return
@@ -96,8 +99,9 @@ def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
         return
     victim = fault.victim
     assert victim is not None  # every other fault has one
-    if fault.kind in STEPS:
+    if fault.kind in AT_STEPS:
         victim.hurt = True
+        fault.said = victim.text.count(AT_STEP)
         victim.signal(step_signal(fault.kind))
         return
     victim.hurt = fault.kind != "SIGSTOP"
@@ -107,10 +111,18 @@ def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
         victim.resume_at = fault.at_s + stop_s
 
 
-def struck(fault: Fault) -> bool:
-    """Whether a death at a step has come by now."""
-    if fault.waiting and fault.victim is not None and not fault.victim.alive:
+def struck(fault: Fault, stop_s: float) -> bool:
+    """Whether a fault at a step has come by now."""
+    victim = fault.victim
+    if not fault.waiting or victim is None:
+        return not fault.waiting
+    ended = not victim.alive  # asked first: what it said before is in its log by then
+    said = victim.text.count(AT_STEP) > fault.said
+    if ended or said:
         fault.at_s = time.time()
+        fault.note = "" if said else "ended before it got to the step"
+        if not ended and AT_STEPS[fault.kind][1] == signal.SIGSTOP:
+            victim.resume_at = fault.at_s + stop_s
     return not fault.waiting
 
 

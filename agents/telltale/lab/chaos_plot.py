@@ -45,13 +45,16 @@ def plot(outcome: Outcome, path: Path) -> None:
     for fault in outcome.faults:
         if fault.at_s is None:
             continue
-        at, colour = fault.at_s - start, COLOURS[fault.kind]
+        parts = fault.kind.split()  # of a signal at a step, the signal is the rim
+        at, colour, rim = fault.at_s - start, COLOURS[parts[-1]], COLOURS[parts[0]]
         for axes in (rates, waits):
             axes.axvline(at, color=colour, linewidth=0.8, alpha=0.6)
         if fault.recovery_s is not None and np.isfinite(fault.recovery_s):
             mark, name = "o" if fault.calm else "^", "" if fault.kind in told else fault.kind
             told.add(fault.kind)
-            recovery.plot(at, fault.recovery_s, mark, color=colour, label=name or None)
+            recovery.plot(
+                at, fault.recovery_s, mark, color=colour, markeredgecolor=rim, label=name or None
+            )
     rates.legend(loc="upper right")
     if told:
         recovery.legend(loc="center right", ncols=4, fontsize=8)

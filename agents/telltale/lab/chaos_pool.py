@@ -63,6 +63,17 @@ class WorkerProcess:
         """Whether the process is there, stopped or not."""
         return self.process.poll() is None
 
+    @property
+    def in_group(self) -> bool:
+        """Whether it takes events."""
+        return self.page("readyz")[0] == 200
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a SIGSTOP holds it."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        return self.alive and stat.read_text().rpartition(")")[2].split()[0] == "T"
+
     def signal(self, number: int) -> None:
         """Send a signal unless it has ended."""
         if self.alive:
@@ -129,7 +140,7 @@ class Pool:
     @property
     def ready(self) -> bool:
         """Whether every running worker is in its group."""
-        return all(m.page("readyz")[0] == 200 for m in self.running)
+        return all(m.in_group for m in self.running)
 
     def stop(self) -> None:
         """End all as a deployment would: SIGTERM, and SIGKILL for what does not end."""

@@ -1,8 +1,8 @@
 """The worker that is hurt: ``python -m telltale.lab.chaos_worker standin|real``.
 
 In: settings from the environment. Out: a worker as ``telltale worker`` runs it, of one stand-in
-stage with a fixed delay or of all stages, which can be told by a signal to die at a step of
-delivery. Exit status as ``telltale worker``; -9 where it was told to die.
+stage with a fixed delay or of all stages, which can be told by a signal to signal itself at a step of
+delivery. Exit status as ``telltale worker``; -9 where it was told to kill itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from telltale.app import build_stages, connected
 from telltale.delivery.hold import Hold
@@ -26,7 +27,7 @@ from telltale.lab.ledger import Hop
 from telltale.settings import load_settings
 from telltale.stages.contract import Answered, Batch, Item, Need, Outcome, Stage
 
-# step: (class, its method, whether to die after it or before)
+# step: (class, its method, whether the step is after it or before)
 STEPS: dict[str, tuple[type, str, bool]] = {
     "after-compute": (Trial, "endings", True),
     "after-send": (Sender, "send", True),
@@ -35,43 +36,61 @@ STEPS: dict[str, tuple[type, str, bool]] = {
 }
 
 
-def step_signal(step: str) -> int:
-    """The signal that tells a worker to die when it next reaches that step."""
+# fault at a step: (step, the signal that the worker then sends itself); a bare step is a death
+AT_STEPS: dict[str, tuple[str, signal.Signals]] = {
+    **{step: (step, signal.SIGKILL) for step in STEPS},
+    **{f"SIGTERM {step}": (step, signal.SIGTERM) for step in STEPS},
+    **{f"SIGSTOP {step}": (step, signal.SIGSTOP) for step in STEPS},
+}
+AT_STEP = "signals itself"
+"""The worker's log says so at once before it does."""
+
+
+def step_signal(fault: str) -> int:
+    """The signal that tells a worker to signal itself when it next reaches that fault's step."""
     # real-time signals: Faust and Python leave them alone
-    return signal.SIGRTMIN + 1 + list(STEPS).index(step)
+    return signal.SIGRTMIN + 1 + list(AT_STEPS).index(fault)
 
 
-def die_at(step: str, due: Callable[[], bool]) -> None:
-    """From now on this process kills itself at a step whenever ``due`` says so."""
+def signal_at(step: str, number: signal.Signals, due: Callable[[], bool]) -> None:
+    """From now on this process sends itself that signal at a step whenever ``due`` says so."""
     owner, name, after = STEPS[step]
     work = getattr(owner, name)
 
-    def die_if_due() -> None:
+    def signal_if_due() -> None:
         if due():
-            os.kill(os.getpid(), signal.SIGKILL)
+            print(f"{AT_STEP}: {number.name} {step}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), number)
 
     def sync_step(*args: object) -> object:
         if not after:
-            die_if_due()
+            signal_if_due()
         done = work(*args)
         if after:
-            die_if_due()
+            signal_if_due()
         return done
 
     async def async_step(*args: object) -> object:
         done = await work(*args)
-        die_if_due()
+        signal_if_due()
         return done
 
     setattr(owner, name, async_step if inspect.iscoroutinefunction(work) else sync_step)
 
 
-def die_when_told() -> None:
-    """Listen for the signals that name a step."""
+def signal_when_told() -> None:
+    """Listen for the signals that name a fault at a step; each is done once."""
     told: set[str] = set()
-    for step in STEPS:
-        signal.signal(step_signal(step), lambda *_, step=step: told.add(step))
-        die_at(step, lambda step=step: step in told)  # type: ignore[misc]
+
+    def due(fault: str) -> bool:
+        if fault not in told:
+            return False
+        told.remove(fault)
+        return True
+
+    for fault, (step, number) in AT_STEPS.items():
+        signal.signal(step_signal(fault), lambda *_, fault=fault: told.add(fault))
+        signal_at(step, number, partial(due, fault))
 
 
 class StandIn:
@@ -123,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("stages", choices=("standin", "real"))
     parser.add_argument("--delay-s", type=float, default=0.02)
     given = parser.parse_args(arguments)
-    die_when_told()
+    signal_when_told()
     try:
         settings = load_settings()
         if given.stages == "standin":

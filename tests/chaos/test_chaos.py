@@ -45,7 +45,7 @@ def test_nothing_is_lost(outcome) -> None:
 
 
 def test_nothing_is_given_up_because_of_somebody_elses_crash(outcome) -> None:
-    assert outcome.audit.dead == 0
+    assert (outcome.audit.dead, outcome.audit.altered_dead) == (0, 0)
 
 
 def test_repeats_carry_the_id_and_the_bytes_of_their_original(outcome) -> None:
@@ -103,8 +103,9 @@ def test_the_command_prints_one_object_and_draws_the_timeline(stack, tmp_path) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     account = json.loads(done.stdout)
-    counts = ("sent", "answered", "lost", "duplicate_effects", "foreign_ids", "faults")
-    assert [account[name] for name in counts] == [180, 180, 0, 0, 0, 2]
+    counts = ("sent", "answered", "lost", "duplicate_effects", "foreign_ids", "altered_dead")
+    assert [account[name] for name in counts] == [180, 180, 0, 0, 0, 0]
+    assert account["faults"] == 2
     assert account["duplicate_emissions"] >= 0
     hurt, unhurt = (account["recovery_s"]["by_fault"][kind] for kind in ("SIGKILL", "none"))
     assert (hurt["count"], unhurt["count"]) == (1, 1)
@@ -120,6 +121,7 @@ def test_the_command_prints_the_account_and_says_where_the_timeline_is(stack, tm
     done = lab(stack, tmp_path, "chaos", *few)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "duplicate_effects" in done.stdout
+    assert "altered_dead" in done.stdout
     assert done.stdout.endswith("timeline: elsewhere.png\n")
     assert (tmp_path / "elsewhere.png").read_bytes().startswith(b"\x89PNG")
 

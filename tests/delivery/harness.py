@@ -62,6 +62,13 @@ class Record:
         return self.key, self.value, kept
 
 
+def second_after(*records: Record) -> datetime:
+    """The whole second after all of these, once it is over: what is sent now comes behind it."""
+    second = max(r.at_ms for r in records) // 1000 + 1
+    wait(lambda: time.time() > second, 10, "the next second")
+    return datetime.fromtimestamp(second, UTC)
+
+
 def upload(image_id: str, do: str = "", traceparent: str | None = None, **context: str) -> Record:
     """An upload that asks a toy stage for something."""
     event = ImageUploaded(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from harness import Cluster, Record, upload
+from harness import Cluster, Record, second_after, upload
 
 from telltale.commands.dead import dead
 from telltale.delivery.topics_admin import create_topics
@@ -65,6 +65,22 @@ def test_dead_letters_are_listed_by_stage_error_and_time(sent, telltale) -> None
     assert listed(telltale, "--until", "2020-01-01") == {}
     assert len(listed(telltale, "--since", "2020-01-01")) == 3
     assert "EventUnreadable" in telltale("list")
+
+
+def test_a_time_between_two_deaths_parts_them(stack, tmp_path, telltale, monkeypatch) -> None:
+    apart = Cluster(stack.kafka_bootstrap, tmp_path)
+    monkeypatch.setenv("TELLTALE_TOPIC_PREFIX", apart.prefix)
+    apart.send(upload("early"), topic="images.uploaded.dead")
+    when = second_after(*apart.read("images.uploaded.dead", least=1))
+    apart.send(upload("late"), topic="images.uploaded.dead")
+    apart.read("images.uploaded.dead", least=2)
+    of, then = ("--topic", "images.uploaded"), f"{when:%Y-%m-%dT%H:%M:%S}"
+    assert set(listed(telltale, *of, "--until", then)) == {"early"}
+    assert set(listed(telltale, *of, "--since", then)) == {"late"}
+    assert listed(telltale, *of, "--since", then, "--until", then) == {}
+    assert "1 in all" in telltale("redrive", "--all", *of, "--since", then)
+    assert "1 dropped" in telltale("drop", "--all", *of, "--until", then, "--yes")
+    assert set(listed(telltale, *of)) == {"late"}
 
 
 def test_the_original_is_shown_as_it_came(sent, telltale) -> None:

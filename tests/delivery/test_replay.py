@@ -7,11 +7,12 @@ import json
 import subprocess
 import sys
 import time
+from datetime import timedelta, timezone
 
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
-from harness import Cluster, Record, upload, wait
+from harness import Cluster, Record, second_after, upload, wait
 
 from telltale.app import STAGES
 from telltale.commands.replay import replay, stages_after
@@ -223,3 +224,25 @@ def test_offsets_that_say_two_things_are_refused(telltale) -> None:
 def test_times_bound_a_replay(telltale) -> None:
     assert telltale("images.uploaded", "--until", "2020-01-01")["events"] == 0
     assert telltale("images.uploaded", "--since", "2020-01-01")["events"] == 30
+
+
+def test_a_time_between_two_events_parts_them(stack, tmp_path, telltale, monkeypatch) -> None:
+    apart = Cluster(stack.kafka_bootstrap, tmp_path)
+    monkeypatch.setenv("TELLTALE_TOPIC_PREFIX", apart.prefix)
+    apart.send(upload("early-1"), upload("early-2"))
+    when = second_after(*apart.read("images.uploaded", least=2))
+    apart.send(upload("late"))
+    apart.read("images.uploaded", least=3)
+    eastern = when.astimezone(timezone(timedelta(hours=2)))
+    for text in (f"{when:%Y-%m-%dT%H:%M:%S}", f"{eastern:%Y-%m-%dT%H:%M:%S%z}"):
+
+        def events(*given: str, text: str = text) -> int:
+            return telltale("images.uploaded", *(text if a == "when" else a for a in given))[
+                "events"
+            ]
+
+        assert events("--until", "when") == 2
+        assert events("--until", "when", "--image", "late") == 0
+        assert events("--since", "when") == 1
+        assert events("--since", "when", "--image", "late") == 1
+        assert events("--since", "when", "--until", "when") == 0

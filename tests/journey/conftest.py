@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 
 from telltale.app import Wiring
 from telltale.commands.preparing import prepare
+from telltale.commands.topics import READERS
 from telltale.commands.workers import start_worker, stop_worker, wait_ready
+from telltale.delivery.topics_admin import list_topics
 from telltale.settings import Settings, load_settings
 from tests.collector import Collector, collecting
 
@@ -51,6 +54,22 @@ class World:
         self.workers[name or stage] = process
         wait_ready(process, port, log)
         return process
+
+    def wait_all_read(self, seconds: float = 120) -> None:
+        """Wait until every stage has acknowledged all there is, from topic to topic down the stream.
+
+        What a topic's readers have sent is on the next topic before they acknowledge it: in this
+        order, nothing is left behind.
+        """
+        settings = Wiring(self.settings).settings
+        for topic, stages in READERS.items():
+
+            def lag(topic: str = topic) -> dict[str, int]:
+                states = asyncio.run(list_topics(settings, READERS))
+                return next(s.lag for s in states if s.name == topic)
+
+            done = dict.fromkeys(stages, 0)
+            wait_until(lambda lag=lag, done=done: lag() == done, seconds, f"all of {topic} is read")
 
     def verdicts(self, *sources: str, seconds: float = 240) -> list[dict]:
         """Submit and wait; one dictionary an image."""

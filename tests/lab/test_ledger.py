@@ -54,9 +54,20 @@ def test_a_repeat_under_the_same_id_has_no_effect(ledger) -> None:
 
 
 def test_a_repeat_with_other_bytes_is_seen(ledger) -> None:
-    answer(ledger, 3)
+    for number in range(10):
+        answer(ledger, number)
     answer(ledger, 3, b"other")
     assert ledger.audit().altered_repeats == 1
+    assert not ledger.audit().clean
+
+
+def test_dead_letters_are_no_fault_but_altered_ones_are(ledger) -> None:
+    for number in range(10):
+        answer(ledger, number)
+    assert ledger.audit(dead=2).clean
+    audit = ledger.audit(dead=2, altered_dead=1)
+    assert (audit.public()["dead"], audit.public()["altered_dead"]) == (2, 1)
+    assert not audit.clean
 
 
 def test_a_second_answer_under_another_id_is_an_effect_had_twice(ledger) -> None:

@@ -1,7 +1,8 @@
 """``telltale lab chaos`` and ``telltale lab soak``: delivery under faults, and over time.
 
 In: the size of a run. Out: an account as a table or one JSON object, and a plot. Exit code 1 when an
-upload was lost, an effect was had twice, or an answer came under an id that follows from no upload.
+upload was lost, an effect was had twice, an answer came under an id that follows from no upload, or a
+repeat or a dead letter was not byte for byte what it repeats.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ def chaos(
     Starts servers of its own, or uses those that the settings name, with topics
     of its own. A stock Kafka client sends, listens, and holds what came out
     against what went in. Prints the account and draws the timeline. Exit status
-    1 if anything was lost, had an effect twice, or came under an id that it
-    should not have.
+    1 if anything was lost, had an effect twice, or came under an id or in bytes
+    that it should not have.
     """
     from telltale.lab.chaos import Chaos, Plan
     from telltale.lab.chaos_faults import kinds_of, sequence

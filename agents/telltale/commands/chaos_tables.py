@@ -27,6 +27,7 @@ def _account(found: dict[str, int], title: str) -> Table:
         "foreign_ids": "answers under an id that follows from no upload",
         "altered_repeats": "repeats whose bytes differ from their original's",
         "dead": "dead letters",
+        "altered_dead": "dead letters whose key, value or headers are not those of what died",
     }
     table = Table("account", "count", "what is counted", title=title)
     for name, count in found.items():

@@ -141,7 +141,7 @@ class Chaos:
         for fault in self._faults:
             if fault.at_s is not None:
                 fault.recovery_s = self._ledger.recovery_s(fault.at_s, fault.first, fault.end)
-        audit = self._ledger.audit(dead, recorded.get("verdicts_too_many", 0))
+        audit = self._ledger.audit(dead.count, recorded.get("verdicts_too_many", 0), dead.altered)
         return Outcome(
             self._plan, self._ledger, self._faults, audit, self._pool.unasked, self._resumed_s,
             time.monotonic() - began, recorded,

@@ -14,7 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 
 from telltale.delivery.kafka import confluent_options, group_name, topic_name
 from telltale.errors import DependencyAway
-from telltale.events import BY_TOPIC, Envelope, value_bytes
+from telltale.events import Envelope, value_bytes
+from telltale.lab.chaos_dead import DeadLetters, dead_letters
 from telltale.lab.chaos_ground import Ground
 from telltale.lab.ledger import Ledger
 from telltale.topics import UPLOADED
@@ -86,16 +87,9 @@ class Stream:
             elif time.monotonic() - heard_at > QUIET_S:
                 raise DependencyAway("kafka", f"{self._answers} was not read to its end")
 
-    def dead(self) -> int:
+    def dead(self) -> DeadLetters:
         """Dead letters of every stage so far."""
-        there = self._consumer.list_topics(timeout=ASK_S).topics
-        names = [topic_name(self._ground.settings, f"{name}.dead") for name in BY_TOPIC]
-        return sum(
-            self._consumer.get_watermark_offsets(p, timeout=ASK_S)[1]
-            for name in names
-            if name in there
-            for p in self._partitions(self._consumer, name)
-        )
+        return dead_letters(self._ground.settings)
 
     def lag(self) -> int | None:
         """Uploads that the first stage has not acknowledged; None while the broker does not say."""

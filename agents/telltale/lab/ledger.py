@@ -34,7 +34,8 @@ class Audit:
 
     ``duplicate_emissions`` may be more than nought: delivery is at least once, and a repeat carries
     the id of its original. ``duplicate_effects`` counts what a consumer that acts once an id would
-    still do twice, and rows too many where verdicts were recorded.
+    still do twice, and rows too many where verdicts were recorded. ``altered_repeats`` and
+    ``altered_dead`` count what came in other bytes than it should.
     """
 
     sent: int
@@ -45,11 +46,18 @@ class Audit:
     foreign_ids: int
     altered_repeats: int
     dead: int
+    altered_dead: int
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was lost, done twice or made up."""
-        return not (self.lost or self.duplicate_effects or self.foreign_ids)
+        """Whether nothing was lost, done twice, made up or altered."""
+        return not (
+            self.lost
+            or self.duplicate_effects
+            or self.foreign_ids
+            or self.altered_repeats
+            or self.altered_dead
+        )
 
     def public(self) -> dict[str, int]:
         """For JSON."""
@@ -118,7 +126,7 @@ class Ledger:
         elif self._digest[number] != digest:
             self._altered += 1
 
-    def audit(self, dead: int = 0, rows_too_many: int = 0) -> Audit:
+    def audit(self, dead: int = 0, rows_too_many: int = 0, altered_dead: int = 0) -> Audit:
         """The account as it stands, with dead letters and rows counted elsewhere."""
         sent = self.partition >= 0
         answered = self._times > 0
@@ -137,6 +145,7 @@ class Ledger:
             foreign_ids=self._foreign_messages,
             altered_repeats=self._altered,
             dead=dead,
+            altered_dead=altered_dead,
         )
 
     def recovery_s(self, at_s: float, first: int, end: int) -> float | None:

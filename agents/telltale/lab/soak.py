@@ -158,8 +158,9 @@ class Soak:
         finally:
             self._pool.kill()
             self._stream.close()
+        audit = self._ledger.audit(dead.count, altered_dead=dead.altered)
         return Soaked(
-            self._ledger, self._samples, self._ledger.audit(dead), self._pool.unasked, seconds,
+            self._ledger, self._samples, audit, self._pool.unasked, seconds,
             min(WARM_SHARE * seconds, WARM_MOST_S),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,22 +19,25 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
+from telltale.delivery import kafka
 from telltale.delivery.topics_admin import create_topics
 from telltale.events import Envelope, ImageUploaded, value_bytes
 from telltale.lab.chaos_pool import WorkerProcess
 from telltale.settings import load_settings
-from telltale.topics import ADMITTED, UPLOADED
+from telltale.topics import ADMITTED, UPLOADED, Topic
 
 HERE = Path(__file__).parent
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def wait(condition: Callable[[], object], within_s: float, what: str) -> None:
+def wait(
+    condition: Callable[[], object], within_s: float, what: str, every_s: float = 0.05
+) -> None:
     """Wait until the condition holds; fails saying what did not come."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"{what} not within {within_s:g} s"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Cluster:
     bootstrap: str
     folder: Path
     partitions: int = 4
+    topics: Sequence[Topic] = (UPLOADED, ADMITTED)
     prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}.")
 
     def __post_init__(self) -> None:
@@ -114,7 +118,7 @@ class Cluster:
             topic_prefix=self.prefix,
             kafka_partitions=self.partitions,
         )
-        topics = (UPLOADED, ADMITTED, UPLOADED.dead, ADMITTED.dead)
+        topics = (*self.topics, *(topic.dead for topic in self.topics))
         asyncio.run(create_topics(settings, topics))
         self.settings = settings
         self._workers = 0
@@ -141,6 +145,18 @@ class Cluster:
         consumer = self._consumer()
         try:
             return sum(consumer.get_watermark_offsets(tp)[1] for tp in self._all(consumer, topic))
+        finally:
+            consumer.close()
+
+    def lag(self, stage: str, *topics: str) -> int:
+        """Messages that the stage's group has yet to acknowledge, whether or not anybody is in it."""
+        consumer = self._consumer(kafka.group_name(self.settings, stage))
+        try:
+            partitions = [tp for topic in topics for tp in self._all(consumer, topic)]
+            return sum(
+                consumer.get_watermark_offsets(tp)[1] - max(tp.offset, 0)
+                for tp in consumer.committed(partitions, timeout=30)
+            )
         finally:
             consumer.close()
 
@@ -201,9 +217,9 @@ class Cluster:
         )
         return Worker(process, log)
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, group: str | None = None) -> Consumer:
         return Consumer(
-            {"bootstrap.servers": self.bootstrap, "group.id": uuid.uuid4().hex,
+            {"bootstrap.servers": self.bootstrap, "group.id": group or uuid.uuid4().hex,
              "enable.auto.commit": False}
         )  # fmt: skip
 

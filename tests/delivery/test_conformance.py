@@ -1,106 +1,159 @@
-"""What every stage may rely on, whatever its batches: shown on real Kafka, by a stock client."""
+"""What delivery promises of every stage, shown of each: the real stage in workers of the real command, on
+real Kafka, PostgreSQL and Valkey, read by a stock client.
+
+One fixture a stage (``stage_fixtures``), three workers each (``conforming``).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from signal import SIGKILL
 
 import pytest
-from harness import Cluster, Record, upload
+from conforming import Answer, Evidence, Question, Round, Trial
+from stage_fixtures import FIXTURES
 
-from telltale.events import ImageUploaded, derived_id
+from telltale.app import STAGES, Wiring
+from telltale.commands.preparing import load_exemplars
+from telltale.events import read_value, value_bytes
+from telltale.settings import load_settings
+from telltale.stores.migrate import migrate
 
-GOOD = 60
-STAGES = ("batched", "single", "preparing")
+AT_ONCE = 2  # stages on trial: a worker mostly loads, which takes one core, or is waited for
+WHY = "telltale.errors."
+
+pytestmark = pytest.mark.timeout(1200)  # whoever is asked first waits for another as well
 
 
-@dataclass
-class Evidence:
-    """What went in, and what came out once everything had been answered."""
+def test_every_stage_has_a_fixture_which_asks_it_on_every_topic_that_it_reads() -> None:
+    assert set(FIXTURES) == set(STAGES)
+    for name, fixture in FIXTURES.items():
+        assert fixture.stage.name == name
+        assert {type(asked.event) for asked in fixture.good} == set(fixture.stage.reads)
 
-    stage: str
-    sent: dict[str, Record]
-    answers: list[Record]
-    dead: list[Record]
+
+@pytest.fixture(scope="module")
+def trials(request, stack, stack_home, tmp_path_factory) -> Iterator[dict[str, Future[Evidence]]]:
+    """The stages that this run asks about, on trial."""
+    wiring = Wiring(load_settings(home=stack_home, **_servers(stack)))
+    migrate(wiring.postgres_dsn)
+    wiring.load_cues()
+    load_exemplars(wiring)
+    wiring.cue_store.close()
+    asked = [item for item in request.session.items if item.module is request.module]
+    stages = {i.callspec.params["evidence"] for i in asked if hasattr(i, "callspec")}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            stage: pool.submit(Trial(stage, stack, tmp_path_factory.mktemp(stage)).run)
+            for stage in STAGES
+            if stage in stages
+        }
+
+
+def _servers(stack) -> dict[str, str]:
+    names = ("kafka_bootstrap", "postgres_dsn", "redis_url")
+    return {name: getattr(stack, name) for name in names}
 
 
 @pytest.fixture(scope="module", params=STAGES)
-def evidence(request, stack, tmp_path_factory) -> Evidence:
-    cluster = Cluster(stack.kafka_bootstrap, tmp_path_factory.mktemp("conformance"))
-    sent = {f"good-{i}": upload(f"good-{i}") for i in range(GOOD)}
-    bad = {
-        "raises": upload("raises", "raise"),
-        "fails": upload("fails", "fail"),
-        "second": upload("second", "once", seen=str(cluster.folder / "seen")),
-        "not-json": Record(b"not-json", b"\xff\x00{", (("x", b"\x00\xff"), ("x", b"again"))),
-        "tombstone": Record(b"tombstone", None, ()),
-        "wrong-type": Record(
-            b"wrong-type", upload("wrong-type").value, (("ce_type", b"another.v1"),)
-        ),
-        "no-headers": Record(None, upload("no-headers").value, ()),
-    }
-    mixed = list(sent.values())
-    for place, record in enumerate(bad.values()):
-        mixed.insert(5 + 7 * place, record)
-    cluster.send(*mixed)
-    with cluster.worker(request.param) as worker:
-        worker.ready()
-        dead = cluster.read("images.uploaded.dead", least=5)
-        answers = cluster.read("images.admitted", least=GOOD + 2)
-        worker.process.terminate()
-        assert worker.ended() == 0, worker.text
-    return Evidence(request.param, {**sent, **bad}, answers, dead)
+def evidence(request, trials) -> Evidence:
+    return trials[request.param].result()
 
 
-def test_every_event_has_exactly_one_answer(evidence) -> None:
-    answered = sorted(r.header("ce_subject") for r in evidence.answers)
-    assert answered == sorted([*(f"good-{i}" for i in range(GOOD)), "second", "no-headers"])
+def of(made: Round, evidence: Evidence) -> list[Answer]:
+    return [a for a in evidence.answers if made.holds(a.effect.image_id)]
 
 
-def test_a_bad_event_costs_only_itself(evidence) -> None:
-    died = {r.key for r in evidence.dead}
-    assert died == {b"raises", b"fails", b"not-json", b"tombstone", b"wrong-type"}
-    assert len(evidence.dead) == 5
+def expected(questions: list[Question]) -> Counter:
+    """Effects by how often they are had: as often as asked for, and rows once."""
+    effects = [q.effect for q in questions if q.effect is not None]
+    return Counter(set(effects) if questions[0].stage == "record" else effects)
 
 
-def test_a_dead_letter_is_the_message_byte_for_byte(evidence) -> None:
-    for letter in evidence.dead:
-        assert letter.key is not None
-        assert letter.original == evidence.sent[letter.key.decode()].content
+def test_an_event_is_answered_with_its_type_under_the_one_id_that_follows_from_its_own(
+    evidence,
+) -> None:
+    for made in (evidence.killed, evidence.handed_over):
+        assert {a.effect for a in of(made, evidence)} == set(expected(made.asked))
+
+
+def test_an_answer_carries_on_what_the_question_said(evidence) -> None:
+    questions = {q.event.image_id: q for q in evidence.killed.asked + evidence.handed_over.asked}
+    for answer in evidence.answers:
+        question = questions[answer.effect.image_id]
+        if evidence.stage == "record":
+            assert answer.value == value_bytes(question.event)
+            continue
+        assert answer.key == question.event.image_id.encode()
+        said = read_value(answer.effect.where, answer.value)
+        for name in set(type(said).model_fields) & set(type(question.event).model_fields):
+            assert getattr(said, name) == getattr(question.event, name), name
+
+
+def test_the_same_event_again_has_the_same_answer_byte_for_byte(evidence) -> None:
+    said: dict[str, set[bytes]] = {}
+    for answer in evidence.answers:
+        said.setdefault(answer.effect.event_id, set()).add(answer.value)
+    assert [i for i, values in said.items() if len(values) > 1] == []
+
+
+def test_a_message_that_cannot_be_finished_is_dead_byte_for_byte_and_its_neighbours_live(
+    evidence,
+) -> None:
+    for made in (evidence.killed, evidence.handed_over):
+        letters = [letter for letter in evidence.dead if made.holds(key(letter))]
+        assert {letter.key for letter in letters} == set(made.bad)
+        for letter in letters:
+            assert letter.original == made.bad[letter.key][1].content
+    assert all(
+        evidence.killed.holds(key(r)) or evidence.handed_over.holds(key(r)) for r in evidence.dead
+    )
 
 
 def test_a_dead_letter_says_where_it_came_from_and_why(evidence) -> None:
-    letters = {r.key: r for r in evidence.dead}
-    raised = letters[b"raises"]
-    assert raised.header("telltale.errors.topic").endswith("images.uploaded")
-    assert raised.header("telltale.errors.stage") == evidence.stage
-    assert raised.header("telltale.errors.class") == "RuntimeError"
-    assert raised.header("telltale.errors.message") == "asked to raise"
-    assert "RuntimeError: asked to raise" in raised.header("telltale.errors.stacktrace")
-    assert raised.header("telltale.errors.first-failed").endswith("Z")
-    assert int(raised.header("telltale.errors.offset")) >= 0
+    for letter in evidence.dead:
+        made = next(m for m in (evidence.killed, evidence.handed_over) if m.holds(key(letter)))
+        topic, _ = made.bad[letter.key]
+        assert letter.header(f"{WHY}topic").endswith(topic)
+        assert letter.header(f"{WHY}stage") == evidence.stage
+        assert letter.header(f"{WHY}class") in letter.header(f"{WHY}stacktrace")
+        assert letter.header(f"{WHY}first-failed").endswith("Z")
+        assert int(letter.header(f"{WHY}partition")) in (0, 1)
+        assert int(letter.header(f"{WHY}offset")) >= 0
+        attempts, message = (letter.header(f"{WHY}{n}") for n in ("attempts", "message"))
+        if letter.key == made.failing:
+            assert (attempts, FIXTURES[evidence.stage].error in message) == ("3", True), message
+        else:
+            assert (attempts, letter.header(f"{WHY}class")) == ("1", "EventUnreadable")
 
 
-def test_a_failing_event_is_tried_as_often_as_the_settings_say_and_an_unreadable_one_once(
+def test_a_worker_told_to_end_hands_over_and_its_successor_repeats_nothing(evidence) -> None:
+    made = evidence.handed_over
+    assert Counter(a.effect for a in of(made, evidence)) == expected(made.asked)
+    letters = [letter.key for letter in evidence.dead if made.holds(key(letter))]
+    assert Counter(letters) == Counter(list(made.bad))
+    assert evidence.ends[1:] == [0, 0]
+    assert evidence.lag == 0
+
+
+def test_a_worker_killed_before_it_acknowledged_loses_nothing_and_what_comes_again_is_a_repeat(
     evidence,
 ) -> None:
-    attempts = {r.key: r.header("telltale.errors.attempts") for r in evidence.dead}
-    assert attempts[b"raises"] == attempts[b"fails"] == "3"
-    assert attempts[b"not-json"] == attempts[b"tombstone"] == attempts[b"wrong-type"] == "1"
+    made = evidence.killed
+    assert evidence.ends[0] == -SIGKILL
+    assert evidence.at_death, "it had answered some"
+    assert evidence.lag_at_death > 0, "it had acknowledged less than all"
+    had, owed = Counter(a.effect for a in of(made, evidence)), expected(made.asked)
+    assert had >= owed
+    assert set(had) == set(owed)
+    if evidence.stage == "record":
+        assert had == owed, "a row that is written again is one row"
+    else:
+        letters = sum(made.holds(key(letter)) for letter in evidence.dead)
+        assert had.total() + letters > owed.total() + len(made.bad), "some came again"
 
 
-def test_an_answer_has_the_key_of_its_image_and_an_id_derived_from_its_question(evidence) -> None:
-    for answer in evidence.answers:
-        image = answer.header("ce_subject")
-        assert answer.key == image.encode()
-        assert answer.header("ce_type") == "telltale.image.admitted.v1"
-        if image.startswith("good"):
-            parent = ImageUploaded.model_validate_json(evidence.sent[image].value or b"")
-            assert parent.image_id == image
-            asked = dict(evidence.sent[image].headers)["ce_id"].decode()
-            assert answer.header("ce_id") == derived(asked, evidence.stage)
-
-
-def derived(parent: str, stage: str) -> str:
-    from uuid import UUID
-
-    return str(derived_id(UUID(parent), stage, "1", None, "telltale.image.admitted.v1"))
+def key(letter) -> str:
+    return (letter.key or b"").decode()

@@ -20,7 +20,7 @@ from pathlib import Path
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from telltale.delivery.topics_admin import create_topics
-from telltale.events import Envelope, ImageUploaded, value_bytes
+from telltale.events import Envelope, Event, ImageUploaded, value_bytes
 from telltale.lab.chaos_pool import WorkerProcess
 from telltale.settings import load_settings
 from telltale.topics import ADMITTED, UPLOADED
@@ -70,13 +70,13 @@ def upload(image_id: str, do: str = "", **context: str) -> Record:
         uri="https://pictures.example/1",
         context={"do": do, **context},
     )
-    envelope = Envelope(
-        id=uuid.uuid5(uuid.NAMESPACE_URL, image_id),
-        type=event.type_name,
-        subject=image_id,
-        time=WHEN,
-    )
-    return Record(image_id.encode(), value_bytes(event), tuple(envelope.headers()))
+    return message(event, uuid.uuid5(uuid.NAMESPACE_URL, image_id))
+
+
+def message(event: Event, event_id: uuid.UUID) -> Record:
+    """An event as its stage sends it."""
+    envelope = Envelope(id=event_id, type=event.type_name, subject=event.image_id, time=WHEN)
+    return Record(event.image_id.encode(), value_bytes(event), tuple(envelope.headers()))
 
 
 class Worker(WorkerProcess):
@@ -85,7 +85,7 @@ class Worker(WorkerProcess):
     def ready(self, within_s: float = 120.0) -> Worker:
         def holds_partitions() -> bool:
             assert self.alive, self.text[-3000:]
-            return self.page("readyz")[0] == 200
+            return self.in_group
 
         wait(holds_partitions, within_s, "a ready worker")
         return self

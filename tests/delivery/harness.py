@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 
 from telltale.delivery import kafka
 from telltale.delivery.topics_admin import create_topics
-from telltale.events import Envelope, ImageUploaded, value_bytes
+from telltale.events import Envelope, Event, ImageUploaded, value_bytes
 from telltale.lab.chaos_pool import WorkerProcess
 from telltale.settings import load_settings
 from telltale.topics import ADMITTED, UPLOADED, Topic
@@ -80,14 +80,19 @@ def upload(image_id: str, do: str = "", traceparent: str | None = None, **contex
         uri="https://pictures.example/1",
         context={"do": do, **context},
     )
+    return message(event, uuid.uuid5(uuid.NAMESPACE_URL, image_id), traceparent)
+
+
+def message(event: Event, event_id: uuid.UUID, traceparent: str | None = None) -> Record:
+    """An event as its stage sends it."""
     envelope = Envelope(
-        id=uuid.uuid5(uuid.NAMESPACE_URL, image_id),
+        id=event_id,
         type=event.type_name,
-        subject=image_id,
+        subject=event.image_id,
         time=WHEN,
         traceparent=traceparent,
     )
-    return Record(image_id.encode(), value_bytes(event), tuple(envelope.headers()))
+    return Record(event.image_id.encode(), value_bytes(event), tuple(envelope.headers()))
 
 
 class Worker(WorkerProcess):
@@ -96,7 +101,7 @@ class Worker(WorkerProcess):
     def ready(self, within_s: float = 120.0) -> Worker:
         def holds_partitions() -> bool:
             assert self.alive, self.text[-3000:]
-            return self.page("readyz")[0] == 200
+            return self.in_group
 
         wait(holds_partitions, within_s, "a ready worker")
         return self

@@ -149,11 +149,11 @@ def _real(settings: Settings, folder: Path, pid: int | None, say: Say) -> Ground
         Hop(stage, versions[stage], made.type_name)
         for stage, made in zip(("intake", "detect", "retrieve", "judge", "verify"), types, strict=True)
     )  # fmt: skip
-    uris = tuple(STORED + wiring.blobs.put(picture) for picture in _pictures())
+    uris = tuple(STORED + wiring.blobs.put(picture) for picture in pictures())
     return Ground("real", settings, folder, route, ISSUED, STAGES, uris, pid)
 
 
-def _pictures() -> Iterator[bytes]:
+def pictures() -> Iterator[bytes]:
     """Crops of a photograph that scikit-image carries, as PNG: different bytes, one face each."""
     from PIL import Image
     from skimage import data

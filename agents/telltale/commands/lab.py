@@ -320,7 +320,7 @@ def _evaluated(
     pipeline = Pipeline(wiring)
     table = judged(pipeline, samples, groups_of(folder), without, recompress, keep=keep)
     if outside:
-        table["outside"] = evaluate_outside(pipeline)
+        table["outside"] = evaluate_outside(pipeline, wiring.detector)
     pipeline.close()
     table["weights"] = {
         "detector": wiring.detector.revision, "encoder": wiring.encoder.revision,

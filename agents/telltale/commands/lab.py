@@ -66,6 +66,15 @@ def bench() -> None:
     required=True,
     help="Folder of photographs, landmarks beside them or found.",
 )
+@click.option(
+    "--people",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file,person: who is in which photograph. Unset: where all lie in several subfolders, a "
+    "folder is a person; else a name up to its first '_' is one (001_smiling.jpg), but where that only "
+    "counts photographs (IMG_1001.jpg, photo_2.jpg) each is of a person of its own. A bench is split by "
+    "person, and features are pasted between people.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Where the bench goes.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option(
@@ -76,13 +85,13 @@ def bench() -> None:
     help="Share of the pairs set before another background, in other light, taken by another camera; "
     "wants photographs taken before an even wall.",
 )
-def bench_build(faces: Path, out: Path, seed: int, elsewhere: float) -> None:
+def bench_build(faces: Path, listed: Path | None, out: Path, seed: int, elsewhere: float) -> None:
     """Plant edits of every kind in the photographs of a folder."""
     from telltale.lab.bench import build
 
     if not faces.is_dir():
         raise UsageError(f"--faces {faces}: no such folder")
-    build(faces, out, seed, find=_find, say=_say, elsewhere=elsewhere)
+    build(faces, out, seed, find=_find, say=_say, elsewhere=elsewhere, listed=listed)
 
 
 @bench.command("show")

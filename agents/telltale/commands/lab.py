@@ -250,9 +250,10 @@ def exemplars(faces: Path, out: Path | None, seed: int, each: int) -> None:
 @click.option(
     "--out",
     type=FOLDER,
-    help="Also write the tables as JSON, CSV and PNG here, and every answer as a line of JSON.",
+    help="Also write the tables as JSON, CSV and PNG here, and (without --part) every answer as a line "
+    "of JSON.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on one line.")
 def evaluate(
     folder: Path | None,
     layout: str,
@@ -279,7 +280,16 @@ def evaluate(
 
         if faces is None:
             raise UsageError("--part needs --faces: a folder of photographs with landmarks")
-        click.echo(json.dumps(measured(part, Asked(faces, weights, seed, limit)), indent=1))
+        if folder is not None or without or outside:
+            raise UsageError(
+                "--part measures a model by itself: no --bench, --without or --outside"
+            )
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
+        figures = measured(part, Asked(faces, weights, seed, limit))
+        if out is not None:
+            report.write(out, figures)
+        click.echo(json.dumps(figures, indent=None if as_json else 1))
         return
     if folder is None or not folder.exists():
         raise UsageError(

@@ -24,6 +24,7 @@ from telltale.lab.bench import (
 from telltale.lab.cutouts import held_out
 from telltale.lab.datasets import load
 from telltale.lab.edits import EDITS, STRENGTHS
+from telltale.lab.sheet import _around_mask
 
 BOXES = [
     ("face", (176, 86, 274, 183)),
@@ -220,6 +221,18 @@ def test_shortcut_checks_pair_a_picture_with_itself(bench):
     after = recompressed(before, 1)
     assert after == recompressed(before, 1)
     assert after != before
+
+
+def test_the_contact_sheet_shows_one_iris_from_near_by(faces):
+    people = subjects(faces, find)
+    for kind in ("iris_warp", "waxy_skin"):
+        pair = draw(people[0], kind, 1.0, 0, people)
+        y0, y1, x0, x1 = _around_mask(pair)
+        left, right = (r for r in pair.regions if r.type == "eye")
+        apart = right.box_px[0] - left.box_px[0]
+        assert (x1 - x0 < 0.9 * apart) == (kind == "iris_warp")
+        inside = pair.twins.mask[y0:y1, x0:x1] > 0
+        assert inside.any()
 
 
 def test_the_contact_sheet_shows_every_kind(faces):

@@ -42,6 +42,26 @@ def test_a_model_has_its_figures_with_intervals(part, of, two):
     assert set(of(json.loads(done.stdout))) >= FIGURE
 
 
+def test_a_detector_is_measured_without_groups_and_written_where_asked(two, tmp_path):
+    (two / PEOPLE).unlink()
+    out = tmp_path / "out"
+    command = ["evaluate", "--part", "detector", "--faces", str(two), "--limit", "1"]
+    done = CliRunner().invoke(lab, [*command, "--out", str(out), "--json"], catch_exceptions=False)
+    said = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert set(said["missed"]) == {"everyone"}
+    assert json.loads((out / "evaluation.json").read_text()) == said
+    assert "average_precision: face" in (out / "evaluation.csv").read_text()
+
+
+@pytest.mark.parametrize("other", [["--outside"], ["--without", "cues"], ["--bench", "."]])
+def test_a_part_by_itself_has_no_bench_and_none_of_its_options(other, tmp_path):
+    command = ["evaluate", "--part", "detector", "--faces", str(tmp_path), *other]
+    done = CliRunner().invoke(lab, command)
+    assert isinstance(done.exception, UsageError)
+    assert "by itself" in str(done.exception)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_what_cannot_be_measured_on_is_named(part, tmp_path):
     for given, named in ((["--faces", str(tmp_path)], str(tmp_path)), ([], "--faces")):

@@ -66,6 +66,15 @@ def bench() -> None:
     required=True,
     help="Folder of photographs, landmarks beside them or found.",
 )
+@click.option(
+    "--people",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file,person: who is in which photograph. Unset: where all lie in several subfolders, a "
+    "folder is a person; else a name up to its first '_' is one (001_smiling.jpg), but where that only "
+    "counts photographs (IMG_1001.jpg, photo_2.jpg) each is of a person of its own. A bench is split by "
+    "person, and features are pasted between people.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Where the bench goes.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option(
@@ -76,13 +85,13 @@ def bench() -> None:
     help="Share of the pairs set before another background, in other light, taken by another camera; "
     "wants photographs taken before an even wall.",
 )
-def bench_build(faces: Path, out: Path, seed: int, elsewhere: float) -> None:
+def bench_build(faces: Path, listed: Path | None, out: Path, seed: int, elsewhere: float) -> None:
     """Plant edits of every kind in the photographs of a folder."""
     from telltale.lab.bench import build
 
     if not faces.is_dir():
         raise UsageError(f"--faces {faces}: no such folder")
-    build(faces, out, seed, find=_find, say=_say, elsewhere=elsewhere)
+    build(faces, out, seed, find=_find, say=_say, elsewhere=elsewhere, listed=listed)
 
 
 @bench.command("show")
@@ -241,9 +250,10 @@ def exemplars(faces: Path, out: Path | None, seed: int, each: int) -> None:
 @click.option(
     "--out",
     type=FOLDER,
-    help="Also write the tables as JSON, CSV and PNG here, and every answer as a line of JSON.",
+    help="Also write the tables as JSON, CSV and PNG here, and (without --part) every answer as a line "
+    "of JSON.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on one line.")
 def evaluate(
     folder: Path | None,
     layout: str,
@@ -270,7 +280,16 @@ def evaluate(
 
         if faces is None:
             raise UsageError("--part needs --faces: a folder of photographs with landmarks")
-        click.echo(json.dumps(measured(part, Asked(faces, weights, seed, limit)), indent=1))
+        if folder is not None or without or outside:
+            raise UsageError(
+                "--part measures a model by itself: no --bench, --without or --outside"
+            )
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
+        figures = measured(part, Asked(faces, weights, seed, limit))
+        if out is not None:
+            report.write(out, figures)
+        click.echo(json.dumps(figures, indent=None if as_json else 1))
         return
     if folder is None or not folder.exists():
         raise UsageError(
@@ -323,7 +342,7 @@ def _evaluated(
     pipeline = Pipeline(wiring)
     table = judged(pipeline, samples, groups_of(folder), without, recompress, keep=keep)
     if outside:
-        table["outside"] = evaluate_outside(pipeline)
+        table["outside"] = evaluate_outside(pipeline, wiring.detector)
     pipeline.close()
     table["weights"] = {
         "detector": wiring.detector.revision, "encoder": wiring.encoder.revision,

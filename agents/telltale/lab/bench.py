@@ -1,7 +1,7 @@
 """The bench: real photographs, each paired with twins in which one edit is planted.
 
-In: a folder of photographs (a person is the file stem up to the first ``_``), landmarks beside
-them or a detector that finds faces. Out: a folder with JPEGs, PNG masks and ``manifest.jsonl``,
+In: a folder of photographs (whose they are: ``telltale.lab.persons``), landmarks beside them or a
+detector that finds faces. Out: a folder with JPEGs, PNG masks and ``manifest.jsonl``,
 one line a picture. The two pictures of a pair have the same frame, size, blur and JPEG quality
 and differ in the edit alone. The same seed, photographs and library versions give the same bytes.
 Raises ``UsageError`` where no photograph of the folder can be used.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,8 @@ MANIFEST = "manifest.jsonl"
 FEW = 12
 """Up to so many photographs, each gets every kind at all three strengths; beyond, at one."""
 
+ALONE = "it is pasted from another person, and all photographs count as one's; say who is in which with --people"
+
 
 def build(
     faces: Path,
@@ -45,6 +48,7 @@ def build(
     kinds: Sequence[str] = tuple(EDITS),
     every_strength: bool | None = None,
     elsewhere: float = 0.0,
+    listed: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Build a bench in ``out`` and return the rows of its manifest.
 
@@ -52,9 +56,11 @@ def build(
     strengths if ``every_strength`` (by default where there are at most ``FEW`` photographs), else
     at one, turned so that each kind is seen at each strength over three photographs.
     A share ``elsewhere`` of the pairs gets another place, light and camera before anything is planted,
-    and says so in the manifest. ``say`` gets a line of progress now and then. Raises ``UsageError``.
+    and says so in the manifest. ``listed`` is a CSV file that says who is in which. ``say`` gets a line of progress now and then. Raises ``UsageError``.
     """
-    people = subjects(faces, find, say)
+    people = subjects(faces, find, say, listed=listed)
+    persons = {s.person for s in people}
+    say(f"{len(people)} photographs of {_counted(persons)}")
     places = Elsewhere.packaged(elsewhere) if elsewhere else None
     everything = len(people) <= FEW if every_strength is None else every_strength
     for folder in ("pictures", "masks"):
@@ -73,8 +79,10 @@ def build(
         if n % 10 == 9 or n + 1 == len(people):
             say(f"{n + 1} of {len(people)} photographs, {len(rows) // 2} pairs")
     for kind, count in sorted(refused.items()):
-        say(f"{kind}: {count} pairs left out, the photograph does not lend itself to it")
-    _write_people(faces, out, {s.person for s in people})
+        alone = EDITS[kind].needs_donor and len(persons) == 1
+        why = ALONE if alone else "the photograph does not lend itself to it"
+        say(f"{kind}: {count} pairs left out, {why}")
+    _write_people(faces, out, persons)
     (out / MANIFEST).write_text("".join(json.dumps(r, sort_keys=True) + "\n" for r in rows))
     return rows
 
@@ -98,6 +106,12 @@ def recompressed(data: bytes, seed: int) -> bytes:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     quality = int(np.random.default_rng(seed).integers(60, 99))
     return encoded(np.ascontiguousarray(np.asarray(pixels)[..., ::-1]), quality)
+
+
+def _counted(persons: set[str]) -> str:
+    """How many people, and in which splits they fall."""
+    splits = Counter(split_of(p) for p in persons)
+    return f"{len(persons)} people ({', '.join(f'{n} {split}' for split, n in sorted(splits.items()))})"
 
 
 def _write_people(faces: Path, out: Path, wanted: set[str]) -> None:

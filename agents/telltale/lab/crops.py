@@ -24,6 +24,7 @@ from telltale.lab.edits import EDITS, CannotPlant, Donor, Mask
 from telltale.lab.elsewhere import Alpha, Elsewhere
 from telltale.lab.landmarks import Landmarks
 from telltale.lab.pairs import split_of
+from telltale.lab.persons import people_of
 from telltale.regions import (
     WHERE,
     Box,
@@ -85,8 +86,10 @@ def photographs(faces: Path, measuring: bool, limit: int | None = None) -> list[
     ``limit`` stops after so many, in order of their paths. Raises ``LookupError`` where there is none.
     """
     found: list[Photograph] = []
-    for path in sorted(faces.rglob("*.jpg")):
-        person = path.stem.split("_")[0]
+    paths = sorted(faces.rglob("*.jpg"))
+    people = people_of(faces, paths)
+    for path in paths:
+        person = people[path]
         if (split_of(person) != "train") != measuring or len(found) == limit:
             continue
         pixels = marks.photograph(path)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab import landmarks as marks
+from telltale.lab.persons import people_of
 from telltale.regions import Pixels
 
 LAYER_PX = 900
@@ -53,8 +54,9 @@ def held_out(person: str) -> bool:
 
 def layers(faces: Path, measuring: bool) -> list[Layer]:
     """Cut-outs of the people to train on, or of those kept for measuring. See ``held_out``."""
-    paths = sorted(p for p in faces.rglob("*.jpg") if held_out(p.stem.split("_")[0]) == measuring)
-    cut = [layer for path in paths if (layer := _cut(path)) is not None]
+    people = people_of(faces, sorted(faces.rglob("*.jpg")))
+    chosen = {path: person for path, person in people.items() if held_out(person) == measuring}
+    cut = [layer for path, who in chosen.items() if (layer := _cut(path, who)) is not None]
     if not cut:
         raise LookupError(f"no photographs with landmarks under {faces}")
     return cut
@@ -73,7 +75,7 @@ def backgrounds(folders: Iterable[Path] = (), packaged: bool = True) -> list[Pix
     return [_at_most(marks.photograph(p), 1024) for p in paths if p.exists()]
 
 
-def _cut(path: Path) -> Layer | None:
+def _cut(path: Path, person: str) -> Layer | None:
     pixels = marks.photograph(path)
     try:
         found = marks.beside(path, pixels)
@@ -87,7 +89,7 @@ def _cut(path: Path) -> Layer | None:
     alpha = _alpha(small, points)
     sizes = [(size[0] >> n, size[1] >> n) for n in range(5)]
     return Layer(
-        path.stem.split("_")[0],
+        person,
         tuple(np.asarray(cv2.resize(small, s, interpolation=cv2.INTER_AREA)) for s in sizes),
         tuple(np.asarray(cv2.resize(alpha, s, interpolation=cv2.INTER_AREA)) for s in sizes),
         points,

@@ -1,13 +1,12 @@
 """Measure a detector on people it was never trained on: average precision, errors by group.
 
-In: a folder of photographs with landmarks (and ``people.csv`` for the groups), weights. Out:
+In: a folder of photographs with landmarks (and perhaps ``people.csv`` for the groups), weights. Out:
 plain numbers with 95 % bootstrap intervals. Raises ``LookupError`` if the folder holds no usable
 photograph, ``WeightsMissing`` for weights that are not there.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import numpy as np
 from telltale.lab import landmarks as marks
 from telltale.lab.composites import compose
 from telltale.lab.cutouts import backgrounds, held_out, layers
+from telltale.lab.people import groups_of
+from telltale.lab.persons import people_of
 from telltale.lab.precision import Marked, compared, intervals
 from telltale.lab.statistics import bootstrap
 from telltale.models.yolo import YoloDetector
@@ -63,8 +64,8 @@ def misses_by_group(
 ) -> dict[str, dict[str, Any]]:
     """Share of faces, and of eyes, noses and mouths, not found (IoU 0.5).
 
-    By gender and ethnic group of ``people.csv``, over whole photographs of people never trained
-    on at three sizes: ``people``, and ``value``, ``low``, ``high`` of ``faces`` and ``parts``;
+    By the groups of ``people.csv``, if there is one (``telltale.lab.people``), over whole photographs
+    of people never trained on at three sizes: ``people``, and ``value``, ``low``, ``high`` of ``faces`` and ``parts``;
     intervals by bootstrap over people, null for a group of one.
     """
     detector = YoloDetector(weights)
@@ -73,18 +74,17 @@ def misses_by_group(
         counts = np.concatenate([_missed(detector, path) for path in paths])
         missed[person] = (float(counts[:, 0].mean()), float(counts[:, 1].mean()))
     groups: dict[str, list[str]] = {"everyone": list(missed)}
-    with (faces / "people.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["face_id"] in missed:
-                for column in ("face_gender", "face_eth"):
-                    groups.setdefault(row[column], []).append(row["face_id"])
+    known = groups_of(faces)
+    for person in missed:
+        for group in known.get(person, ()):
+            groups.setdefault(group, []).append(person)
     return {name: _summary([missed[p] for p in g], draws, seed) for name, g in groups.items()}
 
 
 def _kept(faces: Path) -> dict[str, list[Path]]:
     kept: dict[str, list[Path]] = {}
-    for path in sorted(faces.rglob("*.jpg")):
-        person = path.stem.split("_")[0]
+    people = people_of(faces, sorted(faces.rglob("*.jpg")))
+    for path, person in people.items():
         if held_out(person):
             kept.setdefault(person, []).append(path)
     return kept

@@ -1,8 +1,8 @@
 """Pairs of the bench: one photograph, untouched and with one edit planted, degraded alike.
 
-In: a folder of photographs (a person is the file stem up to the first ``_``), landmarks beside
-them or a detector that finds faces. Out: ``Subject``s and, one at a time, ``Pair``s. Raises
-``UsageError`` where no photograph of the folder can be used.
+In: a folder of photographs (whose they are: ``telltale.lab.persons``), landmarks beside them or a
+detector that finds faces. Out: ``Subject``s and, one at a time, ``Pair``s. Raises ``UsageError``
+where no photograph of the folder can be used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from telltale.lab.edits import EDITS, Donor, Twins
 from telltale.lab.elsewhere import Alpha, Elsewhere
 from telltale.lab.frames import Degradation, Framed, framed
 from telltale.lab.landmarks import Found, Landmarks
+from telltale.lab.persons import people_of
 from telltale.regions import Box, Pixels, Region, regions_of
 
 Find = Callable[[Pixels], list[Found]]
@@ -65,20 +66,26 @@ def split_of(person: str) -> Split:
 
 
 def subjects(
-    faces: Path, find: Find | None = None, say: Say = lambda _: None, limit: int | None = None
+    faces: Path,
+    find: Find | None = None,
+    say: Say = lambda _: None,
+    limit: int | None = None,
+    listed: Path | None = None,
 ) -> list[Subject]:
     """The photographs of a folder that have landmarks, or in which ``find`` finds a face.
 
     ``find`` takes pixels (H x W x 3 uint8) and returns (type, box, score, label) as detectors do.
-    With ``limit``, at most so many files are looked at, spread evenly over the folder.
+    With ``limit``, at most so many files are looked at, spread evenly over the folder. ``listed`` is a
+    CSV file that says who is in which.
     Raises ``UsageError`` naming the folder if none is left.
     """
     paths = sorted(p for p in faces.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    people = people_of(faces, paths, listed)
     if limit is not None and limit < len(paths):
         paths = [paths[i * len(paths) // limit] for i in range(limit)]
     found: list[Subject] = []
     for path in paths:
-        one = _subject(path, path.relative_to(faces).as_posix(), find)
+        one = _subject(path, path.relative_to(faces).as_posix(), people[path], find)
         if one is None:
             say(f"{path.name}: no landmarks beside it and no face found; left out")
         else:
@@ -116,8 +123,7 @@ def draw(
     return Pair(_degraded(twins, degradation), regions, degradation, own is not studio)
 
 
-def _subject(path: Path, name: str, find: Find | None) -> Subject | None:
-    person = path.stem.split("_")[0]
+def _subject(path: Path, name: str, person: str, find: Find | None) -> Subject | None:
     try:
         return Subject(path, name, person, marks.beside(path), "file")
     except LookupError:

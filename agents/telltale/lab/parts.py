@@ -40,10 +40,13 @@ def measured(part: str, asked: Asked) -> dict[str, Any]:
 
 def _detector(asked: Asked) -> dict[str, Any]:
     from telltale.lab import measure_detector as detector
+    from telltale.lab.outside import faces_outside
+    from telltale.models.yolo import YoloDetector
 
     found = detector.evaluate(asked.faces, asked.weights, asked.seed, asked.limit or 100)
     missed = detector.misses_by_group(asked.faces, asked.weights, seed=asked.seed)
-    return {"average_precision": found, "missed": missed}
+    outside = faces_outside(YoloDetector(asked.weights))
+    return {"average_precision": found, "missed": missed, "outside": outside}
 
 
 def _encoder(asked: Asked) -> dict[str, Any]:

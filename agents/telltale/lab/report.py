@@ -81,12 +81,12 @@ def answer_line(sample: Sample, judged: Judged) -> str:
 
 
 def _show_outside(console: Console, outside: dict[str, Any]) -> None:
-    shown = Table("photograph", "faces", "found", "verdict", "probability", "reasons",
+    shown = Table("photograph", "faces", "found", "false", "verdict", "probability", "reasons",
                   title="untouched photographs outside the studio")  # fmt: skip
     for row in outside["rows"]:
         probability, reasons = _number(row["probability"]), ", ".join(row["reasons"])
         shown.add_row(row["photograph"], str(row["faces"]), str(row["faces_found"]),
-                      row["verdict"], probability, reasons)  # fmt: skip
+                      str(row["faces_false"]), row["verdict"], probability, reasons)  # fmt: skip
     console.print(shown)
 
 

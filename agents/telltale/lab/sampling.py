@@ -25,7 +25,11 @@ def of_split(samples: Sequence[Sample], split: str) -> list[Sample]:
     found = [s for s in samples if split == "all" or s.split in (split, None)]
     if not found:
         known = ", ".join(sorted({str(s.split) for s in samples}))
-        raise UsageError(f"no sample is of --split {split}; there are: {known}")
+        raise UsageError(
+            f"no sample is of --split {split}; there are: {known}. A bench splits by person (about one "
+            "in ten is for test): build it of more people, or, where the models were trained on none of "
+            "them, take --split all"
+        )
     return found
 
 

@@ -58,10 +58,15 @@ def _row(subject: Subject, kind: str, seed: int, people: list[Subject]) -> Pixel
 
 
 def _around_mask(pair: Pair) -> tuple[int, int, int, int]:
-    """A square of whole pixels around the edit, half as large again."""
+    """A square of whole pixels around the edit, half as large again: of one iris where both are edited."""
     mask = pair.twins.mask
     height, width = mask.shape
-    ys, xs = np.nonzero(mask > 0)
+    touched = mask > 0
+    if EDITS[pair.twins.kind].cue_region == "iris":
+        count, parts, sizes, _ = cv2.connectedComponentsWithStats(touched.astype(np.uint8))
+        if count > 1:
+            touched = parts == 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))
+    ys, xs = np.nonzero(touched)
     side = int(1.4 * max(np.ptp(ys), np.ptp(xs))) + 16
     side = min(side, height, width)
     y0 = int(np.clip((ys.min() + ys.max() - side) // 2, 0, height - side))

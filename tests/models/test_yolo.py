@@ -14,13 +14,9 @@ import pytest
 from skimage import data
 
 from telltale.errors import UsageError, WeightsMissing
-<<<<<<< HEAD
-from telltale.models.yolo import YoloDetector, load_detector, mini_weights
-=======
 from telltale.lab import landmarks as marks
 from telltale.lab.outside import photographs, told_apart
-from telltale.models.yolo import YoloDetector, architecture, build, load_detector, mini_weights
->>>>>>> cc825d37e033ae125ffc0edcdb0c8c802cd6aa29
+from telltale.models.yolo import YoloDetector, load_detector, mini_weights
 from telltale.regions import Box, Pixels, overlap
 from telltale.settings import load_settings
 

@@ -145,12 +145,12 @@ def test_what_is_done_without_wakes_nobody_and_what_is_waited_for_does() -> None
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """Its path. Where nothing may be left out, its absence is a failure."""
+    """Its path. Where it was put there, its absence is a failure."""
     beside = shutil.which("promtool", path=str(Path(sys.executable).parent))
     if found := beside or shutil.which("promtool"):
         return found
     missing = "promtool is not installed: bash deploy/promtool.sh .venv/bin"
-    if os.environ.get("TELLTALE_REQUIRE_KAFKA"):
+    if os.environ.get("TELLTALE_REQUIRE_PROMTOOL"):
         pytest.fail(missing)
     pytest.skip(missing)
 

@@ -282,7 +282,7 @@ def test_a_limited_draw_without_pairs_takes_real_and_edited_alike():
 
 
 def test_a_split_without_samples_names_those_there_are():
-    with pytest.raises(UsageError, match="train, val.*--split all"):
+    with pytest.raises(UsageError, match=r"train, val.*--split all"):
         of_split([Sample("a", None, 0, split="val"), Sample("b", None, 0, split="train")], "test")
 
 

@@ -49,6 +49,30 @@ def test_training_goes_on_to_more_steps_draws_its_curve_and_ships(
         assert Image.open(tmp_path / "curve.png").size[0] > 300
 
 
+@pytest.mark.parametrize("part", training.TRAININGS)
+def test_a_limit_in_minutes_says_where_it_stopped_and_no_limit_trains_all_steps(
+    part, faces, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(train_judge, "TOKENS_PER_STEP", 300)
+    torch.set_num_threads(1)
+    begun = {"steps": 1, "material": SMALL[part]}
+    training.train(part, training.Order(faces, tmp_path, 1, 0.0, **begun))
+    assert "stopped at step 0 of 1 by --minutes" in " ".join(capsys.readouterr().err.split())
+    training.train(part, training.Order(faces, tmp_path, 1, None, **begun))
+    said = capsys.readouterr().err
+    assert part in said  # its bar
+    assert "stopped" not in said
+
+
+def test_a_training_has_no_limit_but_its_steps_unless_one_is_given(faces, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(training, "train", lambda part, order: asked.append(order) or tmp_path)
+    call = ["train", "judge", "--faces", str(faces), "--out", str(tmp_path)]
+    assert CliRunner().invoke(lab, call).exit_code == 0
+    assert CliRunner().invoke(lab, [*call, "--minutes", "5", "--steps", "9"]).exit_code == 0
+    assert [(o.minutes, o.steps) for o in asked] == [(None, None), (5.0, 9)]
+
+
 def test_a_folder_of_another_training_is_not_gone_on_with(faces, tmp_path):
     (tmp_path / training.TRAINING).write_text('{"part": "encoder", "seed": 1}')
     for part, seed in (("judge", 1), ("encoder", 2)):

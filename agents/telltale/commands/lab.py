@@ -118,8 +118,18 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     help="Checkpoints, curve and weights; a run resumes from here.",
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same material.")
-@click.option("--minutes", default=60.0, show_default=True, help="How long to train from now.")
-@click.option("--steps", type=int, help="Steps in all, over resumed runs. Unset: the model's own.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0),
+    help="Stop after so many minutes of this run's steps, material drawn; the same command goes on. "
+    "Unset: train all steps.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Steps in all, over resumed runs, which set how the rate is let down. Unset: the model's own, "
+    "half an hour (detector) to an hour and a half (encoder) of a core without a GPU.",
+)
 @click.option(
     "--start",
     type=FOLDER,
@@ -133,11 +143,12 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
 @click.option(
     "--shards",
     type=click.IntRange(min=1),
-    help="How much an encoder or a judge draws to learn from. Unset: the model's own.",
+    help="How much an encoder or a judge draws to learn from; going on with more draws the rest. "
+    "Unset: the model's own.",
 )
 @click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
 def train(
-    part: str, faces: Path, out: Path, seed: int, minutes: float, steps: int | None, start: Path | None,
+    part: str, faces: Path, out: Path, seed: int, minutes: float | None, steps: int | None, start: Path | None,
     batch: int | None, shards: int | None, ship: bool,
 ) -> None:  # fmt: skip
     """Train one of the mini models from photographs in a folder; on a GPU where there is one."""

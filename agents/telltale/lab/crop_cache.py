@@ -7,7 +7,7 @@ usable photograph; pictures that do not lend themselves to an edit are drawn aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ from telltale.lab.crops import (
 )
 from telltale.lab.edits import CannotPlant
 from telltale.lab.elsewhere import Elsewhere
-from telltale.lab.sharing import side_by_side
+from telltale.lab.shards import drawn, shard, write
+from telltale.lab.sharing import Told, silent
 from telltale.regions import crop
 
 
@@ -43,27 +44,35 @@ class Rows(NamedTuple):
     own: NDArray[np.bool_]
 
 
-def build(faces: Path, folder: Path, seed: int, numbers: Iterable[int], twins: int = 256) -> None:
+def build(
+    faces: Path,
+    folder: Path,
+    seed: int,
+    numbers: Sequence[int],
+    twins: int = 256,
+    told: Told = silent,
+) -> None:
     """Write the shards of those numbers to ``folder``; those that exist are kept.
 
     The crops are of training people, half of them set elsewhere. A shard follows from the seed and its
     number alone, so that one process a core shares the numbers.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [n for n in numbers if not (folder / f"{n:04d}.npz").exists()]
-    side_by_side(_build, missing, faces, folder, seed, twins)
+    drawn(folder, numbers, _build, faces, seed, twins, told=told)
 
 
-def _build(numbers: Sequence[int], faces: Path, folder: Path, seed: int, twins: int) -> None:
+def _build(
+    numbers: Sequence[int], folder: Path, faces: Path, seed: int, twins: int
+) -> Iterator[int]:
     photos: list[Photograph] = []
     elsewhere = Elsewhere.packaged(ELSEWHERE)
     for number in numbers:
         photos = photos or photographs(faces, measuring=False)
         rng = np.random.default_rng([seed, number])
         rows = _rows(photos, rng, twins, number % 2 == 0, elsewhere)
-        np.save(folder / f"{number:04d}.npy", rows.crops)
-        meta: dict[str, Any] = {k: v for k, v in rows._asdict().items() if k != "crops"}
-        np.savez(folder / f"{number:04d}.npz", **meta)
+        path = shard(folder, number)
+        np.save(path.with_suffix(".npy"), rows.crops)
+        write(path, {k: v for k, v in rows._asdict().items() if k != "crops"})
+        yield number
 
 
 class Cache:

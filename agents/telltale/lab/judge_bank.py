@@ -19,6 +19,7 @@ from telltale.lab.crop_cache import Cache
 from telltale.lab.crops import KINDS, TYPES
 from telltale.lab.judge_data import Scene
 from telltale.lab.judge_pictures import Twin, read
+from telltale.lab.sharing import Told, silent
 from telltale.models.lmm_mini import LAYERS, pooled
 from telltale.regions import RegionType
 
@@ -53,11 +54,12 @@ def seeing(tower: Any) -> See:
     return see
 
 
-def scenes(folder: Path, kept: Path, see: See, most: int) -> list[Scene]:
+def scenes(folder: Path, kept: Path, see: See, most: int, told: Told = silent) -> list[Scene]:
     """The twins of the first ``most`` shards; features are computed for those not seen before."""
     kept.mkdir(parents=True, exist_ok=True)
     found: list[Scene] = []
-    for path in sorted(folder.glob("*.npz"))[:most]:
+    shards = sorted(folder.glob("*.npz"))[:most]
+    for n, path in enumerate(shards):
         features = kept / f"{folder.name}-{path.stem}.npy"
         twins = list(read(path))
         if not features.exists():
@@ -71,6 +73,7 @@ def scenes(folder: Path, kept: Path, see: See, most: int) -> list[Scene]:
                 Scene(mine, twin.region_ids, twin.types, twin.share, twin.own, twin.kind,
                       twin.strength, twin.person)
             )  # fmt: skip
+        told(f"{folder.name}, seen", n + 1, len(shards))
     return found
 
 
@@ -81,7 +84,7 @@ class Composer:
     pictures; every crop went through a degradation of its own, so none gives the edit away.
     """
 
-    def __init__(self, cache: Cache, kept: Path, see: See, most: int) -> None:
+    def __init__(self, cache: Cache, kept: Path, see: See, most: int, told: Told = silent) -> None:
         # a pair's first crop of its own region is at scale 1, the second at 1.6: see ``rows_of``
         rows = np.flatnonzero(cache.own)[0::2]
         rows = rows[(cache.strength[rows] >= 0.35)][:most]
@@ -98,6 +101,7 @@ class Composer:
                 both = see(crops.reshape(-1, *crops.shape[2:]))
                 _save(path, both.reshape(len(chunk), 2, *both.shape[1:]))
             parts.append(np.load(path))
+            told(f"{cache.folder.name}, seen", n + len(chunk), len(rows))
         self.features = np.concatenate(parts)
         self._of_kind = {int(k): np.flatnonzero(self.kind == k) for k in np.unique(self.kind)}
 

@@ -29,7 +29,8 @@ from telltale.lab.crops import (
 )
 from telltale.lab.edits import CannotPlant
 from telltale.lab.elsewhere import Elsewhere
-from telltale.lab.sharing import side_by_side
+from telltale.lab.shards import drawn, shard, write
+from telltale.lab.sharing import Told, silent
 from telltale.regions import Region, crop
 
 PER_SHARD = 32
@@ -56,25 +57,25 @@ class Twin:
     person: str
 
 
-def make(faces: Path, folder: Path, seed: int, shards: int, measuring: bool) -> None:
+def make(
+    faces: Path, folder: Path, seed: int, shards: int, measuring: bool, told: Told = silent
+) -> None:
     """Fill ``folder`` with shards of PER_SHARD twins: of people and kinds trained on, half of them
     outside the studio, or (``measuring``) of people never trained on, all kinds, at plain and medium strength."""
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [n for n in range(shards) if not (folder / f"{n:04d}.npz").exists()]
-    side_by_side(_make, missing, faces, folder, seed, measuring)
+    drawn(folder, range(shards), _make, faces, seed, measuring, told=told)
 
 
-def _make(numbers: Sequence[int], faces: Path, folder: Path, seed: int, measuring: bool) -> None:
+def _make(
+    numbers: Sequence[int], folder: Path, faces: Path, seed: int, measuring: bool
+) -> Iterator[int]:
     photos: list[Photograph] = []
     elsewhere = None if measuring else Elsewhere.packaged(ELSEWHERE)
     for number in numbers:
-        path = folder / f"{number:04d}.npz"
         photos = photos or photographs(faces, measuring)
         rng = np.random.default_rng([seed, 7, int(measuring), number])
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez(file, **_arrays(list(_drawn(photos, rng, number, measuring, elsewhere))))  # type: ignore[arg-type]
-        part.replace(path)
+        twins = list(_drawn(photos, rng, number, measuring, elsewhere))
+        write(shard(folder, number), _arrays(twins))
+        yield number
 
 
 def read(shard: Path) -> Iterator[Twin]:

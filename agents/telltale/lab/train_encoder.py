@@ -1,6 +1,6 @@
 """Train the mini encoder: contrastive on region crops and cue sentences, from scratch.
 
-In: photographs with landmarks, an output folder, a seed, minutes; a GPU is used where there is one.
+In: photographs with landmarks, an output folder, a seed, steps; a GPU is used where there is one.
 Out: in that folder a cache of crops, a checkpoint, a curve (CSV) and the weights in the package's
 layout (``export``). A run that was cut off goes on from its checkpoint. Raises ``LookupError`` for a folder without usable
 photographs, ``UsageError`` for a checkpoint of another configuration.
@@ -11,6 +11,7 @@ What is learned from a batch is in ``encoder_learner``.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import nn
 
@@ -41,6 +40,7 @@ from telltale.lab.encoder_learner import (
 )
 from telltale.lab.encoder_scores import evaluate
 from telltale.lab.encoder_text import train_tokenizer
+from telltale.lab.sharing import Told, silent
 from telltale.models.clip import (
     CONFIG_FILE,
     TOKENIZER_FOLDER,
@@ -64,31 +64,31 @@ EMA = 0.998
 SAVE_EVERY = 250
 SHARDS = 48
 STEPS = 6000
+"""Of PAIRS: about ninety minutes of one core."""
 
 
 def train(
     faces: Path,
     out: Path,
     seed: int = 1,
-    minutes: float = 120.0,
+    minutes: float | None = None,
     resume: bool = True,
     steps: int = STEPS,
     shards: int = SHARDS,
     twins: int = 256,
     batch: int | None = None,
+    told: Told = silent,
 ) -> Path:
     """Train until ``steps`` in all, over resumed runs, and export; returns the weights' folder.
 
     A step is of ``batch`` pairs; unset means PAIRS, on a GPU GPU_PAIRS.
 
-    Stops early after ``minutes`` from now, to go on another time; the schedule follows the steps,
-    so that the same seed and cache give the same weights however fast the machine is. An empty
-    cache is filled first.
+    Stops early after ``minutes`` of this run's steps, to go on another time; the schedule follows the steps,
+    so that the same seed and cache give the same weights however fast the machine is. Shards that
+    the cache lacks are drawn first. ``told`` hears of shards and of steps.
     """
+    build(faces, out / "cache", seed, range(shards), twins, told)
     cache = Cache(out / "cache")
-    if not len(cache):
-        build(faces, out / "cache", seed, range(shards), twins)
-        cache.refresh()
     cues = load_cues()
     weights = out / "weights"
     if not (weights / TOKENIZER_FOLDER).exists():
@@ -99,15 +99,14 @@ def train(
         sample = cache.rows(range(min(512, len(cache)))).crops[:, 0]
         run.learner.clip.visual.conv1.calibrate(pictures_of(sample, run.device))
         run.start()
-    until = run.elapsed_s + 60 * minutes
-    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
-        task = shown.add_task("encoder", total=steps, completed=run.steps)
-        while run.steps < steps and run.elapsed_s < until:
-            run.step(cache, run.steps / steps)
-            shown.update(task, completed=run.steps)
-            if run.steps % SAVE_EVERY == 0:
-                run.save()
-                export(run.ema, weights)
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    told("encoder", run.steps, steps)
+    while run.steps < steps and time.monotonic() < until:
+        run.step(cache, run.steps / steps)
+        told("encoder", run.steps, steps)
+        if run.steps % SAVE_EVERY == 0:
+            run.save()
+            export(run.ema, weights)
     run.save()
     export(run.ema, weights)
     return weights

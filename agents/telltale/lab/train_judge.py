@@ -1,6 +1,6 @@
 """Train the mini judge: a small language model learns to read the encoder's tower, from scratch.
 
-In: photographs with landmarks, an output folder, a seed, minutes, the weights of an encoder; a GPU is
+In: photographs with landmarks, an output folder, a seed, steps, the weights of an encoder; a GPU is
 used where there is one. Out:
 in that folder twins, crops, features, a checkpoint, a curve (CSV) and the weights in the package's
 layout. The tower is frozen, its features are computed once. A run that was cut off goes on; one
@@ -11,9 +11,10 @@ a folder without usable photographs, ``WeightsMissing`` without an encoder.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from telltale.lab.curves import CURVE, append
 from telltale.lab.judge_bank import Composer, scenes, seeing
 from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Scene, Writer
 from telltale.lab.judge_pictures import make
+from telltale.lab.sharing import Told, silent
 from telltale.models import lmm_mini
 from telltale.models.clip import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, digest, mini_folder
 from telltale.models.devices import chosen_device
@@ -46,6 +48,8 @@ WHOLE = 0.6
 """Share of examples from whole pictures; the others are composed of single crops."""
 SAVE_EVERY = 50
 SHARDS, MOST_CROPS = 50, 12_000
+STEPS = 3200
+"""Of TOKENS_PER_STEP: about fifty minutes of one core."""
 ANSWERED = 0.3
 """Share of batches with answers; in the others the prompt's own labels teach at less cost."""
 ASKED = ((0.15, 1, 2), (0.35, 1, 5), (0.6, 2, 9), (1.01, 4, 12))
@@ -56,48 +60,42 @@ def train(
     faces: Path,
     out: Path,
     seed: int = 1,
-    minutes: float = 60.0,
-    steps: int | None = None,
+    minutes: float | None = None,
+    steps: int = STEPS,
     encoder: Path | None = None,
     shards: int = SHARDS,
     most_crops: int = MOST_CROPS,
     start: Path | None = None,
     batch: int | None = None,
-    progress: Callable[[float], object] = lambda _: None,
+    told: Told = silent,
 ) -> Path:
-    """Train to ``steps``, or for ``minutes`` in all over resumed runs; returns the weights' folder.
+    """Train until ``steps`` in all, over resumed runs, and export; returns the weights' folder.
 
-    The schedule follows whichever is given; a call never takes longer than ``minutes``. ``progress`` is
-    told the share that is over, 0 to 1. ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
+    Stops early after ``minutes`` of this run's steps, to go on another time; the schedule follows the
+    steps. Shards that are not there are drawn first. ``told`` hears of shards and of steps. ``encoder`` is a folder of encoder weights; unset means the package's. ``start`` is a folder of
     judge weights to begin with, whatever tower they were trained on; unset means random ones. A step is
     of ``batch`` tokens; unset means TOKENS_PER_STEP, on a GPU GPU_TOKENS.
     """
     run = Run(out, encoder or mini_folder(), seed, batch)
     if start is not None:
         lmm_mini.load_rest(run.model, start)
-    if not list((out / "pictures").glob("*.npz")):
-        make(faces, out / "pictures", seed, shards, measuring=False)
-    if most_crops and not list((out / "crops").glob("*.npz")):
-        crop_cache.build(faces, out / "crops", seed, range(max(2, most_crops // 250)))
-    run.look(shards, most_crops)
+    make(faces, out / "pictures", seed, shards, measuring=False, told=told)
+    if most_crops:
+        numbers = range(max(2, most_crops // 250))
+        crop_cache.build(faces, out / "crops", seed, numbers, told=told)
+    run.look(shards, most_crops, told)
     run.resume()
-    until = time.monotonic() + 60 * minutes
-    while (done := _share(run, minutes, steps)) < 1 and time.monotonic() < until:
-        run.step(done)
-        progress(done)
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    told("judge", run.steps, steps)
+    while run.steps < steps and time.monotonic() < until:
+        run.step(run.steps / steps)
+        told("judge", run.steps, steps)
         if run.steps % SAVE_EVERY == 0:
             run.save()
             run.export(out / "weights")
     run.save()
     run.export(out / "weights")
     return out / "weights"
-
-
-def _share(run: Run, minutes: float, steps: int | None) -> float:
-    """Share of a training that is over, 0 to 1."""
-    if steps is not None:
-        return run.steps / steps
-    return run.elapsed_s / (60 * minutes) if minutes > 0 else 1.0
 
 
 class Run:
@@ -135,13 +133,13 @@ class Run:
         self.composer: Composer | None = None
         self._mean: dict[str, float] = {}
 
-    def look(self, shards: int, most_crops: int) -> None:
+    def look(self, shards: int, most_crops: int, told: Told = silent) -> None:
         """Compute what the tower sees of the training pictures, or read it where it is kept."""
         see = seeing(self.model.model.vision_tower)
-        self.whole = scenes(self.out / "pictures", self.kept, see, shards)
+        self.whole = scenes(self.out / "pictures", self.kept, see, shards, told)
         if most_crops:
             cache = crop_cache.Cache(self.out / "crops")
-            self.composer = Composer(cache, self.kept, see, most_crops)
+            self.composer = Composer(cache, self.kept, see, most_crops, told)
 
     def batch(self, progress: float) -> list[tuple[Scene, bool, Example]]:
         """Twins, both asked the same, as many as fit."""

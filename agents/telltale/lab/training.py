@@ -1,6 +1,6 @@
 """One way to train each of the mini models: a bar, a curve, weights, and whether they are shipped.
 
-In: which model, photographs, a folder for checkpoints, a seed, steps or minutes. Out: in that
+In: which model, photographs, a folder for checkpoints, a seed, steps, perhaps minutes. Out: in that
 folder the weights, ``curve.csv`` and ``curve.png``; with ``shipping`` the weights also in the
 package. A run that was cut off goes on. Raises ``UsageError`` for a folder of another training or
 without usable photographs, ``WeightsMissing`` for a judge without an encoder.
@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from telltale.errors import UsageError
 from telltale.lab.curves import CURVE, plot
+from telltale.lab.sharing import Told
 
 TRAINING = "training.json"
 """In the output folder: which training lies there."""
@@ -35,16 +36,16 @@ AFTER = {
 
 @dataclass(frozen=True)
 class Order:
-    """What to train and for how long: to ``steps`` in all, or for ``minutes`` from now.
+    """What to train and for how long: to ``steps`` in all (unset: the model's own number).
 
-    ``start`` is a folder of weights to begin with, of an encoder its earlier ``out``; unset means random ones. ``material`` overrides
+    ``minutes``, where given, end this run's steps before; the same order goes on. ``start`` is a folder of weights to begin with, of an encoder its earlier ``out``; unset means random ones. ``material`` overrides
     how much is prepared to learn from, by the names of the train functions.
     """
 
     faces: Path
     out: Path
     seed: int
-    minutes: float
+    minutes: float | None = None
     steps: int | None = None
     start: Path | None = None
     material: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +58,8 @@ def train(part: str, order: Order) -> Path:
     _claim(part, order)
     begun = any(order.out.glob("checkpoint.*"))
     try:
-        weights = TRAININGS[part](order)
+        with _bars(part) as told:
+            weights = TRAININGS[part](order, told)
     except LookupError as error:
         if isinstance(error, KeyError | IndexError):
             raise  # a fault of ours, not of the photographs
@@ -119,23 +121,47 @@ def _startable(part: str, start: Path) -> None:
         raise UsageError(f"--start {start}: no {STARTS[part]} there")
 
 
-def _detector(order: Order) -> Path:
+@contextmanager
+def _bars(part: str) -> Iterator[Told]:
+    """A bar for each kind of material that is drawn, then for the steps; and what is left of them."""
+    tasks: dict[str, TaskID] = {}
+    steps: dict[str, tuple[int, int]] = {}
+    shows = Console(stderr=True, highlight=False)
+
+    with Progress(*Progress.get_default_columns(), console=shows) as shown:
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what)
+            shown.update(tasks[what], completed=done, total=total)
+            steps[what] = done, total
+
+        yield told
+    done, total = steps[part]
+    if done < total:
+        shows.print(
+            f"stopped at step {done} of {total} by --minutes: the rate is not let down yet, so these "
+            "weights are not finished; the same command goes on"
+        )
+
+
+def _detector(order: Order, told: Told) -> Path:
     from telltale.lab import train_detector
 
-    own = signature(train_detector.train).parameters["steps"].default
-    steps = own if order.steps is None else order.steps
+    steps = order.steps or train_detector.STEPS
     # weights that have learned already would be thrown back by the full rate
     rate = train_detector.PEAK_RATE / (1 if order.start is None else 2)
-    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
-        task = shown.add_task("detector", total=steps)
-        return train_detector.train(
-            order.faces, order.out, order.seed, order.minutes,
-            progress=lambda row: shown.update(task, completed=row["step"]),
-            steps=steps, start=order.start, peak_rate=rate, **order.material,
-        )  # fmt: skip
+    weights = train_detector.train(
+        order.faces, order.out, order.seed, order.minutes,
+        progress=lambda row: told("detector", int(row["step"]), steps),
+        steps=steps, start=order.start, peak_rate=rate, **order.material,
+    )  # fmt: skip
+    done = json.loads(weights.with_suffix(".json").read_text())["training"]["done"]
+    told("detector", done, steps)
+    return weights
 
 
-def _encoder(order: Order) -> Path:
+def _encoder(order: Order, told: Told) -> Path:
     from telltale.lab import train_encoder
     from telltale.models.clip import TOKENIZER_FOLDER
 
@@ -144,24 +170,22 @@ def _encoder(order: Order) -> Path:
         tokenizer = Path("weights", TOKENIZER_FOLDER)
         shutil.copytree(order.start / tokenizer, order.out / tokenizer, dirs_exist_ok=True)
         shutil.copyfile(order.start / checkpoint.name, checkpoint)
-    steps = train_encoder.STEPS if order.steps is None else order.steps
     return train_encoder.train(
-        order.faces, order.out, order.seed, order.minutes, steps=steps, **order.material
-    )
+        order.faces, order.out, order.seed, order.minutes,
+        steps=order.steps or train_encoder.STEPS, told=told, **order.material,
+    )  # fmt: skip
 
 
-def _judge(order: Order) -> Path:
+def _judge(order: Order, told: Told) -> Path:
     from telltale.lab import train_judge
 
-    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
-        task = shown.add_task("judge", total=1.0)
-        return train_judge.train(
-            order.faces, order.out, order.seed, order.minutes, order.steps, start=order.start,
-            progress=lambda done: shown.update(task, completed=done), **order.material,
-        )  # fmt: skip
+    return train_judge.train(
+        order.faces, order.out, order.seed, order.minutes, order.steps or train_judge.STEPS,
+        start=order.start, told=told, **order.material,
+    )  # fmt: skip
 
 
-TRAININGS: dict[str, Callable[[Order], Path]] = {
+TRAININGS: dict[str, Callable[[Order, Told], Path]] = {
     "detector": _detector,
     "encoder": _encoder,
     "judge": _judge,

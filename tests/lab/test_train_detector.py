@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from telltale.lab import landmarks, measure_detector
 from telltale.lab.composites import CLASSES, compose
 from telltale.lab.cutouts import Layer, backgrounds, held_out, layers
-from telltale.lab.precision import average_precision, compared, intervals
+from telltale.lab.precision import average_precision, by_width, compared, intervals, parts_found
 from telltale.lab.train_detector import Plan, Training, batch_of, collated, train
 from telltale.models.yolo import YoloDetector
 from telltale.regions import Pixels
@@ -124,6 +124,23 @@ def test_training_writes_weights_that_the_detector_runs_and_a_curve(tmp_path, fa
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
     assert all(v.dtype in (torch.float16, torch.int64) for v in load_file(path).values())
     assert YoloDetector(path).detect([np.zeros((50, 80, 3), np.uint8)]) == [[]]
+
+
+def test_parts_are_counted_by_the_width_of_their_face():
+    face, eye = CLASSES.index("face"), CLASSES.index("eye")
+    small = [[face, 0, 0, 40, 40], [eye, 5, 5, 15, 15], [eye, 25, 5, 35, 15]]
+    large = [[face, 100, 0, 400, 300], [eye, 150, 50, 200, 100], [eye, 500, 50, 550, 100]]
+    labels = np.array(small + large, dtype=np.float32)
+    found = [
+        ("eye", (5.0, 5.0, 15.0, 15.0), 0.9, None),
+        ("nose", (25.0, 5.0, 35.0, 15.0), 0.9, None),
+    ]
+    parts = parts_found(labels, [*found, ("eye", (150.0, 50.0, 200.0, 90.0), 0.9, None)])
+    assert parts == [("eye", 0, True), ("eye", 0, False), ("eye", 3, True)], "one lies in no face"
+    table = by_width([parts, []], seed=0, draws=20)
+    assert set(table) == {"eye"}
+    assert (table["eye"]["under 48 px"]["value"], table["eye"]["under 48 px"]["parts"]) == (0.5, 2)
+    assert table["eye"]["200 px and over"]["value"] == 1.0
 
 
 def test_average_precision_counts_what_is_found_twice_or_wrongly_against_it():

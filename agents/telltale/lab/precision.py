@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telltale.lab.composites import CLASSES, Labels
+from telltale.lab.statistics import bootstrap
 from telltale.models import Found
-from telltale.regions import Box, overlap
+from telltale.regions import Box, overlap, owner
 
 Floats = NDArray[np.float64]
+
+WIDTHS_PX = (48, 90, 200)
+"""Between these, faces are counted apart; what is under 90 px the pipeline passes over."""
+
+Part = tuple[str, int, bool]
+"""A class, the number of ``WIDTHS_PX`` that its face is as wide as at least, whether it was found."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,44 @@ def compared(labels: Labels, found: Sequence[Found], threshold: float = 0.5) -> 
             rows.append((score, float(hit)))
         marks.append(np.array(rows, dtype=np.float64).reshape(-1, 2))
     return Marked(tuple(there), tuple(marks))
+
+
+def parts_found(labels: Labels, found: Sequence[Found], threshold: float = 0.5) -> list[Part]:
+    """Of each part in a face, whether a finding of its class overlaps it by ``threshold``."""
+    boxes: list[tuple[str, Box]] = [
+        (CLASSES[int(r[0])], (float(r[1]), float(r[2]), float(r[3]), float(r[4]))) for r in labels
+    ]
+    faces = [box for name, box in boxes if name == "face"]
+    out = []
+    for name, box in boxes:
+        face = owner(box, faces) if name != "face" else None
+        if face is not None:
+            width = faces[face][2] - faces[face][0]
+            hit = any(f[0] == name and overlap(f[1], box) >= threshold for f in found)
+            out.append((name, sum(width >= w for w in WIDTHS_PX), hit))
+    return out
+
+
+def by_width(pictures: Sequence[Sequence[Part]], seed: int, draws: int) -> dict[str, Any]:
+    """Share of parts found by class and width of their face, ``value``, ``low``, ``high`` and ``parts``;
+    intervals by bootstrap over pictures."""
+    names = [f"under {WIDTHS_PX[0]} px", *(f"{w} px and over" for w in WIDTHS_PX)]
+    out: dict[str, Any] = {}
+    for kind in CLASSES[1:]:
+        for width, name in enumerate(names):
+            hits = [
+                (str(n), hit) for n, parts in enumerate(pictures)
+                for part, wide, hit in parts if (part, wide) == (kind, width)
+            ]  # fmt: skip
+            if hits:
+                found = np.array([hit for _, hit in hits], np.float64)
+
+                def share(rows: NDArray[np.int64], found: Floats = found) -> float:
+                    return float(found[rows].mean())
+
+                figure = bootstrap(share, [n for n, _ in hits], seed, draws)
+                out.setdefault(kind, {})[name] = figure.as_json() | {"parts": len(hits)}
+    return out
 
 
 def average_precision(marked: Sequence[Marked], number: int) -> float:

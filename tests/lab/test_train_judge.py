@@ -1,6 +1,7 @@
 """Training the mini judge: fair questions, true answers, a run that goes on where it was cut off."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,3 +194,20 @@ def test_figures_count_inconclusive_as_wrong_and_claims_by_what_is_there():
     assert table["hal"]["value"] == 0.5
     # manipulated: precision 1/2, recall 1/2; authentic: precision 1, recall 1/2
     assert table["macro_f1"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-4)
+
+
+def test_errors_are_told_by_group():
+    rows = [
+        row(True, "inconclusive"),
+        row(False, "manipulated"),
+        row(False, "authentic"),
+        replace(row(True, "manipulated"), person="other"),
+        replace(row(False, "authentic"), person="other"),
+    ]
+    table = judge_figures.by_group(rows, {"p": ("female",), "other": ("male", "female")}, seed=0)
+    assert set(table) == {"female", "male"}
+    assert table["female"]["people"] == 2
+    assert table["female"]["false_alarms"]["value"] == pytest.approx(1 / 3, abs=1e-3)
+    assert table["female"]["misses"]["value"] == 0.5
+    assert table["female"]["inconclusive"]["value"] == 0.2
+    assert table["male"]["misses"] == {"value": 0.0, "low": None, "high": None}

@@ -8,7 +8,7 @@ edits is a score on planted edits. Raises ``LookupError`` for a folder without t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from telltale.events import Judgment
 from telltale.lab.crops import LEFT_OUT
 from telltale.lab.judge_data import Corpus, Pair, Scene
 from telltale.lab.judge_pictures import Twin, make, read
+from telltale.lab.people import groups_of
 from telltale.lab.statistics import Figure, auroc, bootstrap, f_beta, ratio
 from telltale.models import Question
 from telltale.models.lmm import MiniJudge
@@ -66,6 +67,7 @@ def evaluate(
             for kind in sorted({r.kind for r in rows})
             if (mine := [r for r in rows if r.kind == kind])
         },
+        "by_group": by_group(trained, groups_of(faces), seed),
         "tokens_a_second": round(tokens_s, 1),
     }
 
@@ -151,6 +153,28 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "chair": _over(rows, lambda rs: ratio(_column(rs, "invented").sum(), _column(rs, "artifacts").sum()), seed),
         "hal": _over(rows, lambda rs: float((_column(rs, "invented") > 0).mean()), seed),
     }  # fmt: skip
+
+
+def by_group(
+    rows: Sequence[Row], groups: Mapping[str, tuple[str, ...]], seed: int
+) -> dict[str, dict[str, Any]]:
+    """False alarms, misses and inconclusive verdicts for the people of each self-reported group.
+
+    Shares of untouched pictures called manipulated, of edited ones not called so, and of all; how many
+    ``people``. Intervals are null for a group of one.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for group in sorted({g for r in rows for g in groups.get(r.person, ())}):
+        own = [r for r in rows if group in groups.get(r.person, ())]
+        out[group] = {
+            name: _over(of, lambda rs, t=told: float(np.mean([t(r) for r in rs])), seed)  # type: ignore[misc]
+            for name, of, told in (
+                ("false_alarms", [r for r in own if not r.edited], lambda r: r.said == "manipulated"),
+                ("misses", [r for r in own if r.edited], lambda r: r.said != "manipulated"),
+                ("inconclusive", own, lambda r: r.said == "inconclusive"),
+            )
+        } | {"people": len({r.person for r in own})}  # fmt: skip
+    return out
 
 
 def macro_f1(rows: Sequence[Row]) -> float:

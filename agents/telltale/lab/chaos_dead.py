@@ -107,6 +107,8 @@ def _reader(settings: Settings) -> Consumer:
             **confluent_options(settings),
             "group.id": "audit",
             "enable.auto.commit": False,
+            # a message is looked up at a time: what is asked for meanwhile need not be waited for
+            "fetch.wait.max.ms": 10,
             "log_level": 0,
         }
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from itertools import count
+from signal import SIGKILL
 
 from telltale.cli import main
-from telltale.lab.chaos_worker import die_at
+from telltale.lab.chaos_worker import signal_at
 
 if __name__ == "__main__":
     _, stage, number = sys.argv
     calls = count(1)
-    die_at("before-acknowledgement", lambda: next(calls) == int(number))
+    signal_at("before-acknowledgement", SIGKILL, lambda: next(calls) == int(number))
     sys.argv = ["telltale", "worker", stage]
     main()

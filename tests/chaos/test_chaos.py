@@ -68,14 +68,16 @@ def test_no_worker_ends_because_another_was_hurt(outcome) -> None:
     assert outcome.unasked == []
 
 
-def test_signals_at_a_step_come_at_that_step_and_lose_nothing(stack, tmp_path) -> None:
+def test_signals_come_at_their_step_and_workers_into_their_group_and_nothing_is_lost(
+    stack, tmp_path
+) -> None:
     settings = load_settings(kafka_bootstrap=stack.kafka_bootstrap)
-    faults = ("SIGSTOP after-send", "SIGTERM before-acknowledgement")
-    plan = Plan(300, faults, SEED, workers=2, stop_s=10.0)
+    faults = ("SIGSTOP after-send", "SIGTERM before-acknowledgement", "add")
+    plan = Plan(400, faults, SEED, workers=2, stop_s=10.0)
     with ground(settings, tmp_path, "standin", 2, print) as place:
         outcome = Chaos(place, plan).run()
     assert outcome.audit.clean
-    assert outcome.audit.answered == 300
+    assert outcome.audit.answered == 400
     assert [(f.kind, f.note) for f in outcome.faults] == [(kind, "") for kind in faults]
     assert all(f.recovery_s not in (None, inf) for f in outcome.faults)
     assert len(outcome.resumed_s) == 1

@@ -83,8 +83,8 @@ def _picture(name: str) -> Callable[[Any], Any]:
     default="kill,term,stop,step",
     show_default=True,
     help="Groups of faults: kill, term, stop, step (a death at each step of delivery), step-term and "
-    "step-stop (SIGTERM and SIGSTOP there), broker; and none, for what the same measure says when "
-    "nobody is hurt.",
+    "step-stop (SIGTERM and SIGSTOP there), broker; add, one worker more, who ends after its round; and "
+    "none, for what the same measure says when nobody is hurt.",
 )
 @click.option(
     "--stop-s", default=30.0, show_default=True, help="How long a SIGSTOP lasts, seconds."

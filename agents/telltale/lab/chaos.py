@@ -156,18 +156,25 @@ class Chaos:
             self._until(lambda: self._pool.ready, READY_S)
         self._send(first + int((end - first) * self._random.uniform(0.2, 0.5)))
         fault = Fault(kind, first, end, calm)
-        if kind not in ("broker", "none"):
+        if kind == "add":
+            fault.victim = self._pool.grow()
+        elif kind not in ("broker", "none"):
             fault.victim = self._victim(kind)
         self._faults.append(fault)
         strike(fault, self._ground, self._plan.stop_s)
         if fault.waiting:  # what leads the victim to its step, and then there is still some left
             self._send((self._stream.sent + end) // 2, fault)
             self._until(
-                lambda: not fault.waiting or self._stream.settled, self._plan.patience_s, fault
+                # who joins has no need of uploads to get there
+                lambda: not fault.waiting or (kind != "add" and self._stream.settled),
+                self._plan.patience_s,
+                fault,
             )
             give_up(fault)
         self._send(end)
         self._until(lambda: self._stream.settled, self._plan.patience_s)
+        if kind == "add" and fault.victim is not None:
+            self._pool.shrink(fault.victim)
 
     def _victim(self, kind: str) -> WorkerProcess:
         """Any that runs; for a fault at a step one that can be told, and has something to do."""

@@ -18,7 +18,7 @@ from telltale.lab.chaos_ground import Ground, broker_pid
 from telltale.lab.chaos_pool import WorkerProcess
 from telltale.lab.chaos_worker import AT_STEP, AT_STEPS, STEPS, step_signal
 
-# group: the kinds in it; "none" hurts nobody: how long answers take to come from every partition anyway
+# group: the kinds in it; "add" brings one worker more, who ends after its round; "none" hurts nobody: how long answers take to come from every partition anyway
 GROUPS: dict[str, tuple[str, ...]] = {
     "kill": ("SIGKILL",),
     "term": ("SIGTERM",),
@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "step-term": tuple(f"SIGTERM {step}" for step in STEPS),
     "step-stop": tuple(f"SIGSTOP {step}" for step in STEPS),
     "broker": ("broker",),
+    "add": ("add",),
     "none": ("none",),
 }
 DEFAULT = ("kill", "term", "stop", "step")
@@ -52,7 +53,7 @@ class Fault:
 
     @property
     def waiting(self) -> bool:
-        """Whether the victim has been told to signal itself at a step and has not yet."""
+        """Whether the victim has not yet got to its step, or a worker more not into the group."""
         return self.at_s is None
 
     def public(self) -> dict[str, object]:
@@ -85,7 +86,8 @@ def sequence(kinds: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
-    """Do it. A fault at a step comes later, when the victim gets there (``struck``)."""
+    """Do it. A fault at a step comes later, when the victim gets there (``struck``), and a worker more
+    counts from the moment in which it is in the group."""
     if fault.kind == "none":
         fault.at_s = time.time()
         return
@@ -99,6 +101,8 @@ def strike(fault: Fault, ground: Ground, stop_s: float) -> None:
         return
     victim = fault.victim
     assert victim is not None  # every other fault has one
+    if fault.kind == "add":
+        return
     if fault.kind in AT_STEPS:
         victim.hurt = True
         fault.said = victim.text.count(AT_STEP)
@@ -116,6 +120,10 @@ def struck(fault: Fault, stop_s: float) -> bool:
     victim = fault.victim
     if not fault.waiting or victim is None:
         return not fault.waiting
+    if fault.kind == "add":
+        if victim.in_group:
+            fault.at_s = time.time()
+        return not fault.waiting
     ended = not victim.alive  # asked first: what it said before is in its log by then
     said = victim.text.count(AT_STEP) > fault.said
     if ended or said:
@@ -127,7 +135,7 @@ def struck(fault: Fault, stop_s: float) -> bool:
 
 
 def give_up(fault: Fault) -> None:
-    """Kill a victim that never got to its step: it had nothing to do there."""
+    """Kill a victim that never got to its step, having nothing to do there, or into the group."""
     if fault.waiting and fault.victim is not None:
         fault.victim.process.kill()
-        fault.at_s, fault.note = time.time(), "never got to the step; killed"
+        fault.at_s, fault.note = time.time(), "never got there; killed"

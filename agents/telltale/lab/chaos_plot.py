@@ -13,7 +13,7 @@ from telltale.lab.chaos import Outcome
 
 COLOURS = {
     "SIGKILL": "#d1495b", "SIGTERM": "#e0a100", "SIGSTOP": "#5b6abf", "broker": "#1d2733",
-    "none": "#9fb3c8",
+    "none": "#9fb3c8", "add": "#6c757d",
     "after-compute": "#2a9d8f", "after-send": "#52b788", "before-acknowledgement": "#8a5a44",
     "after-acknowledgement": "#b07aa1",
 }  # fmt: skip

@@ -113,6 +113,18 @@ class Pool:
         while len(self.members) < self.size:
             self.members.append(self._start())
 
+    def grow(self) -> WorkerProcess:
+        """One worker more, who ends when told and is not replaced."""
+        self.size += 1
+        self.members.append(self._start())
+        self.members[-1].hurt = True
+        return self.members[-1]
+
+    def shrink(self, member: WorkerProcess) -> None:
+        """Tell one that ``grow`` brought to end."""
+        self.size -= 1
+        member.signal(signal.SIGTERM)
+
     def check_started(self, ready: bool) -> None:
         """Raise ``TelltaleError`` unless the workers are ready and none has ended meanwhile."""
         if not ready or self.unasked:

@@ -118,7 +118,7 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     "--steps",
     type=click.IntRange(min=1),
     help="Steps in all, over resumed runs, which set how the rate is let down. Unset: the model's own, "
-    "half an hour (detector) to an hour and a half (encoder) of a core without a GPU.",
+    "about an hour and a half of a core without a GPU.",
 )
 @click.option(
     "--start",
@@ -136,17 +136,31 @@ def bench_show(faces: Path, out: Path, seed: int) -> None:
     help="How much an encoder or a judge draws to learn from; going on with more draws the rest. "
     "Unset: the model's own.",
 )
+@click.option(
+    "--scenes",
+    type=FOLDER,
+    multiple=True,
+    help="Of a detector, as often as wanted: photographs without people, to stand behind faces beside "
+    "those that Python packages carry.",
+)
 @click.option("--ship", is_flag=True, help="Also copy the finished weights into the package.")
 def train(
     part: str, faces: Path, out: Path, seed: int, minutes: float | None, steps: int | None, start: Path | None,
-    batch: int | None, shards: int | None, ship: bool,
+    batch: int | None, shards: int | None, scenes: tuple[Path, ...], ship: bool,
 ) -> None:  # fmt: skip
     """Train one of the mini models from photographs in a folder; on a GPU where there is one."""
     from telltale.lab import training
 
     if part == "detector" and shards is not None:
         raise UsageError("--shards: a detector draws its pictures as it goes; leave it out")
-    given = {"batch": batch, "shards": shards}
+    if part != "detector" and scenes:
+        raise UsageError(
+            f"--scenes: only a detector learns before scenes, not {part}; leave it out"
+        )
+    for folder in scenes:
+        if not folder.is_dir():
+            raise UsageError(f"--scenes {folder}: no such folder")
+    given = {"batch": batch, "shards": shards, "scenes": scenes or None}
     material = {name: value for name, value in given.items() if value is not None}
     weights = training.train(
         part, training.Order(faces, out, seed, minutes, steps, start, material)

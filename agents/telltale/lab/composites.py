@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from telltale.lab import decoys
 from telltale.lab import landmarks as marks
 from telltale.lab.cutouts import Layer
 from telltale.lab.scenery import backdrop, finished, jittered, patch
@@ -24,15 +25,27 @@ Labels = NDArray[np.float32]
 
 
 def compose(
-    rng: np.random.Generator, people: Sequence[Layer], scenes: Sequence[Pixels], size_px: int
+    rng: np.random.Generator,
+    people: Sequence[Layer],
+    scenes: Sequence[Pixels],
+    size_px: int,
+    harder: bool = False,
 ) -> tuple[Pixels, Labels]:
-    """One picture of ``size_px`` squared with 0 to 8 people, and the boxes in it."""
+    """One picture of ``size_px`` squared with 0 to 8 people, and the boxes in it.
+
+    ``harder`` adds decoys and dark glasses (``telltale.lab.decoys``): to learn from, not to be
+    measured on, so that figures of different trainings are of the same pictures.
+    """
     kind = rng.random()
+    photographed = [p for p in people if p.turns]
     if kind < 0.12:
-        picture, found = _uncut(rng, people, size_px)
+        picture, found = _uncut(rng, photographed, size_px)
     else:
         picture = backdrop(rng, scenes, size_px)
-        picture, found = _populated(rng, picture, people, scenes, 0 if kind < 0.20 else None)
+        if harder and rng.random() < 0.4:
+            picture = decoys.cluttered(rng, picture, photographed, scenes)
+        count = 0 if kind < 0.20 else None
+        picture, found = _populated(rng, picture, people, scenes, count, harder)
     return finished(rng, picture), _labels(found, size_px)
 
 
@@ -45,6 +58,7 @@ def _populated(
     people: Sequence[Layer],
     scenes: Sequence[Pixels],
     count: int | None,
+    harder: bool,
 ) -> tuple[Pixels, list[tuple[str, Box]]]:
     size = picture.shape[0]
     if count is None:
@@ -54,7 +68,7 @@ def _populated(
     found: list[tuple[str, Box]] = []
     for width in np.sort(widths):
         layer = people[int(rng.integers(len(people)))]
-        pasted = _pasted(rng, picture, layer, float(width), scenes)
+        pasted = _pasted(rng, picture, layer, float(width), scenes, harder)
         if pasted is None:
             continue
         candidate, alpha, boxes = pasted
@@ -72,6 +86,7 @@ def _pasted(
     layer: Layer,
     width_px: float,
     scenes: Sequence[Pixels],
+    harder: bool,
 ) -> tuple[Pixels, NDArray[np.float32], Face] | None:
     size = picture.shape[0]
     face = marks.detected(marks.Landmarks(layer.points))[0][1]
@@ -84,7 +99,9 @@ def _pasted(
     flip = -1.0 if rng.random() < 0.5 else 1.0
     linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = linear @ np.diag([flip * scale * stretch, scale / stretch])
-    points = _turned(layer.points, layer.points, yaw_pitch := _pose(rng))
+    points = _turned(
+        layer.points, layer.points, yaw_pitch := _pose(rng) if layer.turns else (0.0, 0.0)
+    )
     moved = (points - centre) @ linear.T + target
     canvas = _sampling(layer.points, yaw_pitch, linear, centre, target, size)
     level = min(max(0, int(np.log2(0.8 / scale))), len(layer.pixels) - 1)
@@ -110,7 +127,10 @@ def _pasted(
     out[y0:y1, x0:x1] = np.clip(mixed, 0, 255).astype(np.uint8)
     whole = np.zeros((size, size), np.float32)
     whole[y0:y1, x0:x1] = weight
-    boxes = _boxes(moved, layer.ears, flip < 0)
+    boxes = _boxes(moved, layer.seen)
+    eyes = [box for name, box in boxes if name == "eye"]
+    if harder and len(eyes) == 2 and rng.random() < 0.18 and decoys.glasses(rng, out, eyes):
+        boxes = [(name, box) for name, box in boxes if name != "eye"]
     return (*_occluded(rng, out, whole, boxes, scenes),)
 
 
@@ -202,7 +222,7 @@ def _occluded(
             at = (int((x0 + x1) / 2), int((y0 + y1) / 2))
             thick = -1 if filled else max(1, axes[0] // 9)
             cv2.ellipse(picture, at, axes, 0, 0, 360, ink, thick, cv2.LINE_AA)
-    if rng.random() > 0.25:
+    if rng.random() > 0.25 or not boxes:
         return picture, alpha, boxes
     x0, y0, x1, y1 = boxes[0][1]
     width, height = x1 - x0, y1 - y0
@@ -241,16 +261,16 @@ def _uncut(
     matrix = np.array([[scale, 0, -x0 * scale], [0, scale, -y0 * scale]])
     picture = cv2.warpAffine(layer.pixels[level], matrix, (size, size), flags=cv2.INTER_AREA)
     points = (layer.points * 0.5**level - np.array([x0, y0])) * scale
-    if flip := rng.random() < 0.5:
+    if rng.random() < 0.5:
         picture = picture[:, ::-1]
         points = points * np.array([-1.0, 1.0]) + np.array([size - 1.0, 0.0])
-    return np.ascontiguousarray(picture), _boxes(points, layer.ears, flip)
+    return np.ascontiguousarray(picture), _boxes(points, layer.seen)
 
 
-def _boxes(points: marks.Points, ears: tuple[bool, bool], flipped: bool) -> Face:
+def _boxes(points: marks.Points, seen: tuple[bool, ...]) -> Face:
+    """Of the parts in sight. Points keep their names when mirrored, so parts keep theirs."""
     found = [(str(name), box) for name, box, _, _ in marks.detected(marks.Landmarks(points))]
-    del flipped  # points keep their names when mirrored, so ears keep theirs
-    return found[:5] + [e for e, seen in zip(found[5:], ears, strict=True) if seen]
+    return [f for f, there in zip(found, seen, strict=True) if there]
 
 
 def _labels(found: Iterable[tuple[str, Box]], size: int) -> Labels:

@@ -37,14 +37,19 @@ NO_PEOPLE = (
 
 @dataclass(frozen=True)
 class Layer:
-    """A person cut out of a studio photograph: pixels and alpha (0 to 255), each halved four
-    times over so that small copies are quick to draw, and landmarks of the largest."""
+    """A person cut out: pixels and alpha (0 to 255), each halved four times over so that small
+    copies are quick to draw, and landmarks of the largest.
+
+    ``seen`` tells of face, left and right eye, nose, mouth, left and right ear whether they are in
+    sight; ``turns`` whether the head may be slid to look turned.
+    """
 
     person: str
     pixels: tuple[Pixels, ...]
     alpha: tuple[NDArray[np.uint8], ...]
     points: marks.Points
-    ears: tuple[bool, bool]
+    seen: tuple[bool, ...]
+    turns: bool = True
 
 
 def held_out(person: str) -> bool:
@@ -87,13 +92,15 @@ def _cut(path: Path, person: str) -> Layer | None:
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
     points = found.points * scale
     alpha = _alpha(small, points)
-    sizes = [(size[0] >> n, size[1] >> n) for n in range(5)]
-    return Layer(
-        person,
-        tuple(np.asarray(cv2.resize(small, s, interpolation=cv2.INTER_AREA)) for s in sizes),
-        tuple(np.asarray(cv2.resize(alpha, s, interpolation=cv2.INTER_AREA)) for s in sizes),
-        points,
-        ears,
+    return Layer(person, halved(small), halved(alpha), points, (True,) * 5 + ears)
+
+
+def halved(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """The picture, and it halved one to four times over."""
+    height, width = picture.shape[:2]
+    sizes = [(width >> n, height >> n) for n in range(5)]
+    return tuple(
+        np.asarray(cv2.resize(picture, s, interpolation=cv2.INTER_AREA), np.uint8) for s in sizes
     )
 
 

@@ -210,7 +210,7 @@ def from_boxes(regions: Sequence[Region], face: int = 0) -> Landmarks:
     of_face = next((r.box_px for r in mine if r.type == "face"), None)
     if of_face is None:
         raise LookupError(f"no face {face} among {len(regions)} regions")
-    mean = Landmarks(_mean_shape())
+    mean = Landmarks(mean_shape())
     boxes = detected(mean)
     points = _stretched(mean.points, boxes[0][1], of_face)
     for indices, box in _parts_of_mean(boxes):
@@ -279,7 +279,7 @@ def _lab(pixels: Pixels, points: Points) -> NDArray[np.float64]:
 
 
 @cache
-def _mean_shape() -> Points:
+def mean_shape() -> Points:
     """Mean of 80 people's landmarks, Procrustes-aligned; Face Research Lab London Set, CC BY 4.0."""
     text = files("telltale.lab").joinpath("mean_face.json").read_text()
     return np.asarray(json.loads(text)["points_px"], dtype=np.float64)

@@ -33,7 +33,9 @@ from torch import Tensor
 from telltale.lab.composites import CLASSES, Labels, compose
 from telltale.lab.curves import CURVE, append
 from telltale.lab.cutouts import Layer, backgrounds, layers
+from telltale.lab.heads import heads as drawn_heads
 from telltale.lab.measure_detector import evaluate as evaluate
+from telltale.lab.sharing import Told
 from telltale.models.devices import chosen_device
 from telltale.models.yolo import architecture, build, quiet_ultralytics
 from telltale.regions import Pixels
@@ -44,8 +46,12 @@ SIZES_PX = (256, 320, 448)
 SIZE_SHARES = (0.70, 0.20, 0.10)
 """Small canvases see more pictures a second; the larger ones show whole faces near 400 px."""
 
-STEPS = 3000
-"""Of sixteen small pictures: about half an hour of one core, while another composes."""
+STEPS = 11_000
+"""Of sixteen small pictures: about an hour and a half of one core, while another composes."""
+HEADS = 600
+"""Turned heads drawn to learn from, fewer for a training of few pictures; see ``telltale.lab.heads``."""
+HEADS_FROM = 0.2
+"""Share of the training after which every other person is such a head: easy ones first."""
 PEAK_RATE = 2.0e-3
 WARM_UP_STEPS = 100
 IMGSZ = 640
@@ -78,14 +84,29 @@ class Plan:
     """SHA-256 of the weights that it begins with; empty means random ones."""
 
 
-def batch_of(
-    plan: Plan, step: int, people: Sequence[Layer], scenes: Sequence[Pixels]
-) -> list[Picture]:
-    """The pictures of one step; a function of the plan and the step only."""
+@dataclass(frozen=True)
+class Material:
+    """What composites are made of: cut-out photographs, heads drawn in their skins, backgrounds."""
+
+    people: Sequence[Layer]
+    heads: Sequence[Layer]
+    scenes: Sequence[Pixels]
+
+    def at(self, share: float) -> Sequence[Layer]:
+        """Whom to paste when that share of the training is done."""
+        if share < HEADS_FROM:
+            return self.people
+        again = round(len(self.heads) / len(self.people)) or 1
+        return [*(list(self.people) * again), *self.heads]
+
+
+def batch_of(plan: Plan, step: int, material: Material) -> list[Picture]:
+    """The pictures of one step; a function of the plan, the material and the step only."""
     rng = np.random.default_rng([plan.seed, step])
     size = int(rng.choice(SIZES_PX, p=SIZE_SHARES))
     count = max(2, round(plan.batch * (256 / size) ** 2))
-    return [compose(rng, people, scenes, size) for _ in range(count)]
+    people = material.at(step / plan.steps)
+    return [compose(rng, people, material.scenes, size, harder=True) for _ in range(count)]
 
 
 def collated(pictures: Sequence[Picture]) -> dict[str, Tensor]:
@@ -202,13 +223,16 @@ def train(
     progress: Any = None,
     start: Path | None = None,
     peak_rate: float = PEAK_RATE,
+    heads: int = HEADS,
+    told: Told | None = None,
 ) -> Path:
     """Train until ``steps`` in all, over resumed runs; stop early after ``minutes`` of this run's.
 
     ``scenes`` are folders of photographs without people, beside those that packages carry.
     ``progress`` is called with each row of the curve. ``start`` is a folder of weights of this
     architecture to begin with, and ``peak_rate`` the highest learning rate, lower for such a
-    continuation. Returns the path of the weights.
+    continuation. ``heads`` is the number of turned heads to draw; ``told`` hears how far that is.
+    Returns the path of the weights.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -218,10 +242,12 @@ def train(
     training = Training(Plan(seed, steps, batch, peak_rate, digest), out, first)
     if resume:
         training.load()
-    people, backs = layers(faces, measuring=False), backgrounds(scenes)
+    people = layers(faces, measuring=False)
+    drawn = drawn_heads(people, seed, min(heads, 1 + steps * batch // 4), told)
+    material = Material(people, drawn, backgrounds(scenes))
     ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
     saved = time.monotonic()
-    for row in _rows(training, people, backs, ends):
+    for row in _rows(training, material, ends):
         append(out / CURVE, row)
         if progress is not None:
             progress(row)
@@ -253,9 +279,7 @@ def export(model: torch.nn.Module, cfg: dict[str, Any], plan: Plan, step: int, o
     (out / "detector.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def _rows(
-    training: Training, people: Sequence[Layer], scenes: Sequence[Pixels], ends: float
-) -> Iterator[dict[str, float]]:
+def _rows(training: Training, material: Material, ends: float) -> Iterator[dict[str, float]]:
     start, plan = time.monotonic(), training.plan
     cores = len(os.sched_getaffinity(0))
     ahead: deque[Future[list[Picture]]] = deque()
@@ -263,7 +287,7 @@ def _rows(
         while training.step < plan.steps and time.monotonic() < ends:
             while len(ahead) <= cores and training.step + len(ahead) < plan.steps:
                 step = training.step + len(ahead)
-                ahead.append(composing.submit(batch_of, plan, step, people, scenes))
+                ahead.append(composing.submit(batch_of, plan, step, material))
             pictures = ahead.popleft().result()
             row = training.advance(collated(pictures))
             yield row | {"pictures": len(pictures), "seconds": round(time.monotonic() - start, 1)}

@@ -154,7 +154,7 @@ def _detector(order: Order, told: Told) -> Path:
     weights = train_detector.train(
         order.faces, order.out, order.seed, order.minutes,
         progress=lambda row: told("detector", int(row["step"]), steps),
-        steps=steps, start=order.start, peak_rate=rate, **order.material,
+        steps=steps, start=order.start, peak_rate=rate, told=told, **order.material,
     )  # fmt: skip
     done = json.loads(weights.with_suffix(".json").read_text())["training"]["done"]
     told("detector", done, steps)

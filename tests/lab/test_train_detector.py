@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,15 @@ from telltale.lab import landmarks, measure_detector
 from telltale.lab.composites import CLASSES, compose
 from telltale.lab.cutouts import Layer, backgrounds, held_out, layers
 from telltale.lab.precision import average_precision, by_width, compared, intervals, parts_found
-from telltale.lab.train_detector import Plan, Training, batch_of, collated, train
+from telltale.lab.train_detector import (
+    HEADS_FROM,
+    Material,
+    Plan,
+    Training,
+    batch_of,
+    collated,
+    train,
+)
 from telltale.models.yolo import YoloDetector
 from telltale.regions import Pixels
 
@@ -27,7 +36,7 @@ PEOPLE = ("p01", "p02", "p03", "p04", "p18", "p33")
 def faces(tmp_path_factory) -> Path:
     """Drawn people with the landmarks of the mean face, before an even wall."""
     folder = tmp_path_factory.mktemp("faces")
-    mean = landmarks.Landmarks(landmarks._mean_shape())
+    mean = landmarks.Landmarks(landmarks.mean_shape())
     span = float(np.ptp(mean.points))
     fitted = mean.moved(240.0 / span)
     fitted = fitted.moved(1.0, *(np.array([200.0, 180.0]) - fitted.points.mean(0)))
@@ -84,7 +93,7 @@ def test_boxes_are_in_the_picture_and_some_pictures_have_none(people, scenes):
 def test_a_training_that_stopped_goes_on_to_the_same_weights(tmp_path, people, scenes):
     torch.set_num_threads(1)
     plan = Plan(seed=1, steps=4, batch=2)
-    batches = [collated(batch_of(plan, step, people, scenes)) for step in range(4)]
+    batches = [collated(batch_of(plan, step, Material(people, [], scenes))) for step in range(4)]
     through, first = Training(plan, tmp_path / "a"), Training(plan, tmp_path / "b")
     for batch in batches:
         through.advance(batch)
@@ -98,6 +107,15 @@ def test_a_training_that_stopped_goes_on_to_the_same_weights(tmp_path, people, s
         second.advance(batch)
     whole, resumed = through.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_turned_heads_join_once_the_easy_ones_are_learned(people, scenes):
+    heads = [replace(people[0], turns=False)] * len(people)
+    material = Material(people, heads, scenes)
+    assert material.at(0.0) == people
+    later = material.at(HEADS_FROM)
+    assert len(later) == 2 * len(people)
+    assert sum(not layer.turns for layer in later) == len(people)
 
 
 def test_another_plan_does_not_go_on_from_a_checkpoint(tmp_path):

@@ -149,3 +149,18 @@ def test_a_detector_has_no_shards(faces, tmp_path):
     result = CliRunner().invoke(lab, call)
     assert isinstance(result.exception, UsageError)
     assert "--shards" in str(result.exception)
+
+
+def test_scenes_are_passed_on_to_a_detector_and_refused_for_others(faces, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(training, "train", lambda part, order: asked.append(order) or tmp_path)
+    call = ["--faces", str(faces), "--out", str(tmp_path), "--scenes", str(faces)]
+    assert CliRunner().invoke(lab, ["train", "detector", *call]).exit_code == 0
+    assert asked[0].material["scenes"] == (faces,)
+    for part, scenes, said in (
+        ("judge", faces, "only a detector"),
+        ("detector", "/no", "/no: no such"),
+    ):
+        result = CliRunner().invoke(lab, ["train", part, *call[:-1], str(scenes)])
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)

@@ -205,7 +205,7 @@ def _painted(flat: Floats, person: Layer, depth: Floats) -> tuple[Pixels, NDArra
 
 
 def _seen(mesh: _Mesh, turned: Floats, depth: Floats, yaw: float) -> tuple[bool, ...]:
-    """Face, left and right eye, nose, mouth, left and right ear: at least half of it in sight."""
+    """Face, left and right eye, nose, mouth, left and right ear: whether it is in sight, by its landmarks."""
     points = turned[mesh.marks]
     x, y = np.round(_to_px(points)).astype(int).T.clip(0, SIDE_PX - 1)
     behind = cv2.erode(np.where(np.isfinite(depth), depth, -9).astype(np.float32), np.ones((5, 5)))
@@ -215,7 +215,7 @@ def _seen(mesh: _Mesh, turned: Floats, depth: Floats, yaw: float) -> tuple[bool,
     sides: tuple[marks.GroupName, ...] = ("ear_left", "ear_right")
     ears = [float(sight[list(marks.GROUPS[n])[-6:]].mean()) for n in sides]
     front = abs(yaw) < 100
-    return (front, front and eye_left > 0.5, front and eye_right > 0.5, front and nose > 0.3,
+    return (front, front and eye_left > 0.45, front and eye_right > 0.45, front and nose > 0.3,
             front and mouth > 0.35, ears[0] > 0.6, ears[1] > 0.6)  # fmt: skip
 
 

@@ -166,3 +166,13 @@ def test_ultralytics_prints_nothing_asks_no_network_and_leaves_the_home_alone(tm
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert not list(tmp_path.rglob("*ltralytics*"))
+
+
+def test_a_process_leaves_no_settings_of_ultralytics_behind():
+    told = "from telltale.models.yolo import quiet_ultralytics as q; q(); import os; print(os.environ['YOLO_CONFIG_DIR'])"
+    env = {k: v for k, v in os.environ.items() if k != "YOLO_CONFIG_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=env, capture_output=True, text=True, check=True
+    )
+    assert "telltale-yolo-" in done.stdout
+    assert not Path(done.stdout.strip()).exists()

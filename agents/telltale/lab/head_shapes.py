@@ -27,18 +27,52 @@ RACES, SEXES, AGES = (
     ("female", "male"),
     ("child", "young", "old"),
 )
-LOCAL = """head/head-round head/head-square head/head-oval head/head-triangular head/head-fat-incr
-head/head-fat-decr head/head-scale-depth-incr head/head-scale-depth-decr nose/nose-hump-incr
-nose/nose-hump-decr nose/nose-scale-depth-incr nose/nose-scale-depth-decr nose/nose-scale-horiz-incr
-nose/nose-scale-horiz-decr nose/nose-scale-vert-incr nose/nose-scale-vert-decr nose/nose-point-up
-nose/nose-point-down nose/nose-curve-concave nose/nose-curve-convex mouth/mouth-lowerlip-volume-incr
-mouth/mouth-upperlip-volume-incr mouth/mouth-scale-horiz-incr mouth/mouth-scale-horiz-decr
-mouth/mouth-trans-up mouth/mouth-trans-down chin/chin-prominent-incr chin/chin-prominent-decr
-chin/chin-height-incr chin/chin-height-decr chin/chin-width-incr chin/chin-width-decr
-chin/chin-jaw-drop-incr neck/neck-double-incr forehead/forehead-nubian-incr
-forehead/forehead-nubian-decr forehead/forehead-trans-forward forehead/forehead-trans-backward
-ears/l-ear-wing-incr ears/l-ear-scale-incr ears/l-ear-scale-decr ears/r-ear-wing-incr
-ears/r-ear-scale-incr ears/r-ear-scale-decr""".split()
+LOCAL = [
+    "head/head-round",
+    "head/head-square",
+    "head/head-oval",
+    "head/head-triangular",
+    "head/head-fat-incr",
+    "head/head-fat-decr",
+    "head/head-scale-depth-incr",
+    "head/head-scale-depth-decr",
+    "nose/nose-hump-incr",
+    "nose/nose-hump-decr",
+    "nose/nose-scale-depth-incr",
+    "nose/nose-scale-depth-decr",
+    "nose/nose-scale-horiz-incr",
+    "nose/nose-scale-horiz-decr",
+    "nose/nose-scale-vert-incr",
+    "nose/nose-scale-vert-decr",
+    "nose/nose-point-up",
+    "nose/nose-point-down",
+    "nose/nose-curve-concave",
+    "nose/nose-curve-convex",
+    "mouth/mouth-lowerlip-volume-incr",
+    "mouth/mouth-upperlip-volume-incr",
+    "mouth/mouth-scale-horiz-incr",
+    "mouth/mouth-scale-horiz-decr",
+    "mouth/mouth-trans-up",
+    "mouth/mouth-trans-down",
+    "chin/chin-prominent-incr",
+    "chin/chin-prominent-decr",
+    "chin/chin-height-incr",
+    "chin/chin-height-decr",
+    "chin/chin-width-incr",
+    "chin/chin-width-decr",
+    "chin/chin-jaw-drop-incr",
+    "neck/neck-double-incr",
+    "forehead/forehead-nubian-incr",
+    "forehead/forehead-nubian-decr",
+    "forehead/forehead-trans-forward",
+    "forehead/forehead-trans-backward",
+    "ears/l-ear-wing-incr",
+    "ears/l-ear-scale-incr",
+    "ears/l-ear-scale-decr",
+    "ears/r-ear-wing-incr",
+    "ears/r-ear-scale-incr",
+    "ears/r-ear-scale-decr",
+]
 
 
 def extracted(mpfb2: Path) -> dict[str, NDArray[Any]]:

@@ -11,9 +11,11 @@ settings into the home of the user.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -221,7 +223,9 @@ def quiet_ultralytics() -> None:
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_VERBOSE"] = "false"
     os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="telltale-yolo-"))
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        folder = os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="telltale-yolo-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     import logging
 
     import ultralytics.utils

@@ -38,7 +38,7 @@ def compose(
     """
     kind = rng.random()
     photographed = [p for p in people if p.turns]
-    if kind < 0.12:
+    if kind < 0.12 and photographed:
         picture, found = _uncut(rng, photographed, size_px)
     else:
         picture = backdrop(rng, scenes, size_px)

@@ -45,8 +45,11 @@ def _detector(asked: Asked) -> dict[str, Any]:
 
     found = detector.evaluate(asked.faces, asked.weights, asked.seed, asked.limit or 100)
     missed = detector.misses_by_group(asked.faces, asked.weights, seed=asked.seed)
+    turned = detector.precision_by_turn(
+        asked.faces, asked.weights, asked.seed, max(1, round(0.4 * (asked.limit or 100)))
+    )
     outside = faces_outside(YoloDetector(asked.weights))
-    return {"average_precision": found, "missed": missed, "outside": outside}
+    return {"average_precision": found, "turned": turned, "missed": missed, "outside": outside}
 
 
 def _encoder(asked: Asked) -> dict[str, Any]:

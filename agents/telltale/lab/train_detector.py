@@ -46,8 +46,8 @@ SIZES_PX = (256, 320, 448)
 SIZE_SHARES = (0.70, 0.20, 0.10)
 """Small canvases see more pictures a second; the larger ones show whole faces near 400 px."""
 
-STEPS = 11_000
-"""Of sixteen small pictures: about an hour and a half of one core, while another composes."""
+STEPS = 8_000
+"""Of sixteen small pictures: about an hour and a quarter of one core, while another composes."""
 HEADS = 600
 """Turned heads drawn to learn from, fewer for a training of few pictures; see ``telltale.lab.heads``."""
 HEADS_FROM = 0.2

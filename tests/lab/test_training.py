@@ -55,10 +55,15 @@ def test_a_limit_in_minutes_says_where_it_stopped_and_no_limit_trains_all_steps(
 ):
     monkeypatch.setattr(train_judge, "TOKENS_PER_STEP", 300)
     torch.set_num_threads(1)
-    begun = {"steps": 1, "material": SMALL[part]}
-    training.train(part, training.Order(faces, tmp_path, 1, 0.0, **begun))
+    shipped = []
+    monkeypatch.setattr(training, "ship", lambda *what: shipped.append(what))
+    begun = {"steps": 1, "material": SMALL[part], "ship": True}
+    with pytest.raises(UsageError, match="not finished, and the package keeps those it has"):
+        training.train(part, training.Order(faces, tmp_path, 1, 0.0, **begun))
     assert "stopped at step 0 of 1 by --minutes" in " ".join(capsys.readouterr().err.split())
-    training.train(part, training.Order(faces, tmp_path, 1, None, **begun))
+    assert shipped == []
+    weights = training.train(part, training.Order(faces, tmp_path, 1, None, **begun))
+    assert shipped == [(part, weights)]
     said = capsys.readouterr().err
     assert part in said  # its bar
     assert "stopped" not in said

@@ -163,10 +163,9 @@ def train(
     given = {"batch": batch, "shards": shards, "scenes": scenes or None}
     material = {name: value for name, value in given.items() if value is not None}
     weights = training.train(
-        part, training.Order(faces, out, seed, minutes, steps, start, material)
+        part, training.Order(faces, out, seed, minutes, steps, start, material, ship)
     )
     if ship:
-        training.ship(part, weights)
         say(f"shipped; {training.AFTER[part]}")
     click.echo(str(weights))
 

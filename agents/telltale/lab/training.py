@@ -1,7 +1,7 @@
 """One way to train each of the mini models: a bar, a curve, weights, and whether they are shipped.
 
 In: which model, photographs, a folder for checkpoints, a seed, steps, perhaps minutes. Out: in that
-folder the weights, ``curve.csv`` and ``curve.png``; with ``shipping`` the weights also in the
+folder the weights, ``curve.csv`` and ``curve.png``; with ``ship`` finished weights also in the
 package. A run that was cut off goes on. Raises ``UsageError`` for a folder of another training or
 without usable photographs, ``WeightsMissing`` for a judge without an encoder.
 """
@@ -49,6 +49,8 @@ class Order:
     steps: int | None = None
     start: Path | None = None
     material: dict[str, Any] = field(default_factory=dict)
+    ship: bool = False
+    """Whether the finished weights also go into the package."""
 
 
 def train(part: str, order: Order) -> Path:
@@ -58,7 +60,7 @@ def train(part: str, order: Order) -> Path:
     _claim(part, order)
     begun = any(order.out.glob("checkpoint.*"))
     try:
-        with _bars(part) as told:
+        with _bars(part) as (told, steps):
             weights = TRAININGS[part](order, told)
     except LookupError as error:
         if isinstance(error, KeyError | IndexError):
@@ -74,6 +76,13 @@ def train(part: str, order: Order) -> Path:
     curve = order.out / CURVE
     if curve.exists():
         plot(curve, curve.with_suffix(".png"))
+    if order.ship:
+        if steps[part][0] < steps[part][1]:
+            raise UsageError(
+                "--ship: these weights are not finished, and the package keeps those it has; "
+                "the same command without --minutes goes on to the end"
+            )
+        ship(part, weights)
     return weights
 
 
@@ -122,8 +131,11 @@ def _startable(part: str, start: Path) -> None:
 
 
 @contextmanager
-def _bars(part: str) -> Iterator[Told]:
-    """A bar for each kind of material that is drawn, then for the steps; and what is left of them."""
+def _bars(part: str) -> Iterator[tuple[Told, dict[str, tuple[int, int]]]]:
+    """A bar for each kind of material that is drawn, then for the steps; and what is left of them.
+
+    Gives whom to tell, and of each bar what it was told last.
+    """
     tasks: dict[str, TaskID] = {}
     steps: dict[str, tuple[int, int]] = {}
     shows = Console(stderr=True, highlight=False)
@@ -136,7 +148,7 @@ def _bars(part: str) -> Iterator[Told]:
             shown.update(tasks[what], completed=done, total=total)
             steps[what] = done, total
 
-        yield told
+        yield told, steps
     done, total = steps[part]
     if done < total:
         shows.print(

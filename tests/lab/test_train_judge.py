@@ -176,16 +176,15 @@ def test_training_without_an_encoder_says_how_to_get_one(tmp_path):
 
 
 def row(edited, said, **more):
-    given = {"asked": edited, "covered": False, "artifacts": 0, "invented": 0} | more
-    return Row("p", "pasted_eye", edited, said, 0.0, **given)
+    return Row("p", "pasted_eye", edited, said, 0.0, **{"asked": edited} | more)
 
 
 def test_figures_count_inconclusive_as_wrong_and_claims_by_what_is_there():
     rows = [
-        row(True, "manipulated", covered=True, artifacts=3, invented=1),
+        row(True, "manipulated", claims=((0.9, True), (0.8, True), (0.6, False))),
         row(True, "inconclusive"),
         row(False, "authentic"),
-        row(False, "manipulated", artifacts=1, invented=1),
+        row(False, "manipulated", claims=((0.7, False),)),
     ]
     table = judge_figures.figures(rows, seed=0)
     assert table["accuracy"]["value"] == 0.5
@@ -194,6 +193,19 @@ def test_figures_count_inconclusive_as_wrong_and_claims_by_what_is_there():
     assert table["hal"]["value"] == 0.5
     # manipulated: precision 1/2, recall 1/2; authentic: precision 1, recall 1/2
     assert table["macro_f1"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-4)
+
+
+def test_the_surer_a_named_artifact_must_be_the_fewer_are_invented_and_found():
+    rows = [
+        row(True, "manipulated", claims=((0.95, True), (0.65, False))),
+        row(True, "manipulated", claims=((0.75, True),)),
+        row(False, "manipulated", claims=((0.55, False),)),
+    ]
+    table = judge_figures.by_confidence(rows, seed=0)
+    told = {least: (f["cover"]["value"], f["chair"]["value"]) for least, f in table.items()}
+    assert told == {
+        "0.5": (1.0, 0.5), "0.6": (1.0, 0.3333), "0.7": (1.0, 0.0), "0.8": (0.5, 0.0), "0.9": (0.5, 0.0),
+    }  # fmt: skip
 
 
 def test_errors_are_told_by_group():

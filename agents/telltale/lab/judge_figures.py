@@ -26,6 +26,7 @@ from telltale.lab.statistics import Figure, auroc, bootstrap, f_beta, ratio
 from telltale.models import Question
 from telltale.models.lmm import MiniJudge
 
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9)
 ASKED = 12
 """Pairs a question, as the shipped policy retrieves."""
 SHARDS = 10
@@ -43,9 +44,16 @@ class Row:
     """Confidence signed by the verdict: the higher, the more surely manipulated."""
     asked: bool
     """Whether the planted cue was asked about where the edit lies."""
-    covered: bool
-    artifacts: int
-    invented: int
+    claims: tuple[tuple[float, bool], ...] = ()
+    """Of each artifact named that can be judged: how sure the decoder was, and whether it is there."""
+
+    @property
+    def covered(self) -> bool:
+        return any(there for _, there in self.claims)
+
+    @property
+    def invented(self) -> int:
+        return sum(not there for _, there in self.claims)
 
 
 def evaluate(
@@ -62,6 +70,7 @@ def evaluate(
         "people": len({r.person for r in rows}),
         "kinds_trained_on": figures(trained, seed),
         "kinds_left_out": figures(left_out, seed),
+        "claims_by_confidence": by_confidence(trained, seed),
         "auroc_by_kind": {
             kind: _over(mine, lambda rs: auroc(_column(rs, "edited"), _column(rs, "score")), seed)
             for kind in sorted({r.kind for r in rows})
@@ -130,14 +139,14 @@ def row(twin: Twin, edited: bool, pairs: Sequence[Pair], corpus: Corpus, answer:
         (corpus.cues[p[0]].cue_id, twin.region_ids[p[1]]): corpus.truth(scene, edited, p)
         for p in pairs
     }
-    claimed = {(c.cue_id, c.region_id) for c in answer.claims if c.polarity == "artifact"}
+    sure = {
+        (c.cue_id, c.region_id): c.confidence for c in answer.claims if c.polarity == "artifact"
+    }
     sign = {"manipulated": 1.0, "authentic": -1.0}.get(answer.verdict, 0.0)
     return Row(
         twin.person, twin.kind, edited, answer.verdict, sign * answer.confidence,
         asked=True in truths.values(),
-        covered=any(truths[pair] is True for pair in claimed),
-        artifacts=sum(truths[pair] is not None for pair in claimed),
-        invented=sum(truths[pair] is False for pair in claimed),
+        claims=tuple((by, there) for pair, by in sure.items() if (there := truths[pair]) is not None),
     )  # fmt: skip
 
 
@@ -150,9 +159,29 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "accuracy": _over(rows, lambda rs: float(np.mean([_right(r) for r in rs])), seed),
         "auroc": _over(rows, lambda rs: auroc(_column(rs, "edited"), _column(rs, "score")), seed),
         "cover": _over([r for r in edited if r.asked], lambda rs: float(_column(rs, "covered").mean()), seed),
-        "chair": _over(rows, lambda rs: ratio(_column(rs, "invented").sum(), _column(rs, "artifacts").sum()), seed),
+        "chair": _over(rows, lambda rs: ratio(_column(rs, "invented").sum(), sum(len(r.claims) for r in rs)), seed),
         "hal": _over(rows, lambda rs: float((_column(rs, "invented") > 0).mean()), seed),
     }  # fmt: skip
+
+
+def by_confidence(rows: Sequence[Row], seed: int) -> dict[str, dict[str, Any]]:
+    """COVER and CHAIR, as of ``figures``, if only artifacts were named of which the decoder is so sure."""
+    asked = [r for r in rows if r.edited and r.asked]
+    out: dict[str, dict[str, Any]] = {}
+    for least in CONFIDENCES:
+
+        def covered(rs: Sequence[Row], least: float = least) -> float:
+            return float(np.mean([any(t and c >= least for c, t in r.claims) for r in rs]))
+
+        def invented(rs: Sequence[Row], least: float = least) -> float:
+            named = [there for r in rs for sure, there in r.claims if sure >= least]
+            return ratio(len(named) - sum(named), len(named))
+
+        out[f"{least}"] = {
+            "cover": _over(asked, covered, seed),
+            "chair": _over(rows, invented, seed),
+        }
+    return out
 
 
 def by_group(

@@ -173,7 +173,7 @@ def test_average_precision_counts_what_is_found_twice_or_wrongly_against_it():
     assert average_precision([compared(labels, right[:1])], 0) == 0.5
     table = intervals([compared(labels, right)] * 3, draws=5, seed=0)
     assert table["face"]["low"] == 1.0
-    assert set(table) == {*CLASSES, "mean"}
+    assert set(table) == {*CLASSES, "mean", "mean_of_parts"}
 
 
 def test_misses_are_told_by_group_with_an_interval_only_where_there_are_several(faces, monkeypatch):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from telltale.commands.lab import lab
 from telltale.errors import UsageError
 from telltale.lab.cutouts import held_out
+from telltale.lab.measure_detector import TURNS
 from telltale.lab.parts import PARTS
 from telltale.lab.people import PEOPLE
 
@@ -50,6 +51,11 @@ def test_a_detector_is_measured_without_groups_and_written_where_asked(two, tmp_
     said = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
     assert set(said["missed"]) == {"everyone"}
+    assert len(said["turned"]) == len(TURNS)
+    assert all(set(figure) >= FIGURE for figure in said["turned"].values())
+    ap = said["average_precision"]
+    parts = [ap[part]["value"] for part in ("eye", "nose", "mouth", "ear")]
+    assert ap["mean_of_parts"]["value"] == pytest.approx(sum(parts) / 4, nan_ok=True)
     assert json.loads((out / "evaluation.json").read_text()) == said
     assert "average_precision: face" in (out / "evaluation.csv").read_text()
 

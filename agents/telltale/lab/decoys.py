@@ -30,7 +30,7 @@ DARK = 0.6
 def cluttered(
     rng: np.random.Generator, picture: Pixels, people: Sequence[Layer], scenes: Sequence[Pixels]
 ) -> Pixels:
-    """The picture with one to five decoys in it."""
+    """A copy of the picture (H x W x 3 uint8) with one to five decoys in it."""
     out = picture.copy()
     for _ in range(int(rng.integers(1, 6))):
         side = max(8, int(out.shape[0] * np.exp(rng.uniform(np.log(0.04), np.log(0.45)))))
@@ -46,7 +46,10 @@ def cluttered(
 
 
 def glasses(rng: np.random.Generator, picture: Pixels, eyes: Sequence[Box]) -> bool:
-    """Draw glasses over two eyes, in place; whether they are too dark to see the eyes through."""
+    """Draw glasses over two eyes (boxes in px), in place; whether they are too dark to see the eyes through.
+
+    Nothing is drawn over eyes less than 6 px apart.
+    """
     centres = sorted(((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in eyes)
     left, right = np.array(centres[0]), np.array(centres[1])
     along = right - left

@@ -54,7 +54,11 @@ def heads(people: Sequence[Layer], seed: int, count: int, told: Told | None = No
 
 
 def head(rng: np.random.Generator, person: Layer, turn: tuple[float, float] | None = None) -> Layer:
-    """One head in the skin of ``person``; ``turn`` is yaw and pitch in degrees, drawn where unset."""
+    """One head in the skin of ``person``, a frontal photograph: a layer ``SIDE_PX`` squared.
+
+    ``turn`` is yaw (positive shows the viewer's left side of the face, 0 frontal, 180 the back) and
+    pitch, in degrees; drawn where unset.
+    """
     mesh = head_mesh()
     yaw, pitch = _turn(rng) if turn is None else turn
     vertices = _shaped(rng, mesh)
@@ -103,9 +107,9 @@ def _shaped(rng: np.random.Generator, mesh: Mesh) -> Floats:
         out += rng.uniform(0.2, 1.0) * mesh.shapes["face-mouth-open"]
     smooth = normals(out, mesh.triangles)
     out += smooth * (mesh.hair * rng.uniform(0.02, 0.30))[:, None]
-    head = out[mesh.marks]
-    out[:, 1] += MIDDLE - float(head[[0, 1, 129], 1].mean()) - 0.1  # a child's head is lower
-    wide = float(np.ptp(head[list(marks.GROUPS["jaw"]), 0]))
+    points = out[mesh.marks]
+    out[:, 1] += MIDDLE - float(points[[0, 1, 129], 1].mean()) - 0.1  # a child's head is lower
+    wide = float(np.ptp(points[list(marks.GROUPS["jaw"]), 0]))
     out = (out - [0, MIDDLE, 0]) * (1.4 / wide) + [0, MIDDLE, 0]
     return np.asarray(out)
 
@@ -119,7 +123,7 @@ def _colours(rng: np.random.Generator, mesh: Mesh, person: Layer) -> tuple[Float
     top = points[list(marks.GROUPS["hair_outline"])[3:8]]
     hair = _colour(photo, top * 0.6 + points[139] * 0.4)
     if rng.random() < 0.3:
-        hair = hair * 0 + rng.uniform(10, 200) * np.array([1.0, 0.85, 0.7])
+        hair = rng.uniform(10, 200) * np.array([1.0, 0.85, 0.7])
     height = mesh.vertices[:, 1:2]
     streaks = np.sin(np.arctan2(mesh.vertices[:, 0], mesh.vertices[:, 2]) * rng.uniform(40, 160))
     streaks = 1 + rng.uniform(0, 0.35) * streaks * rng.uniform(0.3, 1, len(streaks))

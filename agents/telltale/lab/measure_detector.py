@@ -96,7 +96,7 @@ def precision_by_turn(
     """Average precision of faces (IoU 0.5) by how far the head is turned: 0 is frontal, 90 a profile.
 
     On ``pictures`` composites a turn, as of ``evaluate``, of heads drawn in the skins of people never
-    trained on (``telltale.lab.heads``), half of them with an open mouth or another expression.
+    trained on (``telltale.lab.heads``), two in five with an open mouth.
     ``value``, ``low``, ``high`` by bootstrap over pictures.
     """
     cv2.setNumThreads(1)

@@ -21,7 +21,11 @@ MIDDLE = 6.9
 def drawn(
     vertices: Floats, triangles: NDArray[np.int64], attributes: Floats
 ) -> tuple[Floats, Floats]:
-    """Attributes and depth by pixel, nearest surface first: points strewn on each triangle."""
+    """By pixel, what the nearest surface has: ``attributes`` (SIDE_PX x SIDE_PX x C, NaN where nothing is)
+    and depth (SIDE_PX x SIDE_PX, in units of the mesh, -inf where nothing is).
+
+    ``attributes`` is N x C, one row a vertex. Triangles that face away are not drawn.
+    """
     corners = vertices[triangles].astype(np.float32)
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     shown = across[:, 2] > 0
@@ -57,7 +61,7 @@ def drawn(
 
 
 def rotated(vertices: Floats, yaw: float, pitch: float) -> Floats:
-    """Turned about the upright axis through the neck, then nodding."""
+    """N x 3 vertices turned about the upright axis through the head, then nodding; both in degrees."""
     a, b = np.deg2rad(yaw), np.deg2rad(pitch)
     about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
@@ -66,6 +70,7 @@ def rotated(vertices: Floats, yaw: float, pitch: float) -> Floats:
 
 
 def normals(vertices: Floats, triangles: NDArray[np.int64]) -> Floats:
+    """Of each vertex the mean direction of its triangles, by their area: N x 3, of length 1 (0 if it has none)."""
     first, second, third = (vertices[triangles[:, k]] for k in range(3))
     across = np.cross(second - first, third - first)
     out = np.zeros_like(vertices)
@@ -75,6 +80,6 @@ def normals(vertices: Floats, triangles: NDArray[np.int64]) -> Floats:
 
 
 def to_px(points: Floats) -> Floats:
-    """x and y in pixels of a layer."""
+    """x and y in pixels of a layer (N x 2), y downwards, of points N x 3."""
     scale, shift = np.array([UNIT_PX, -UNIT_PX], points.dtype), np.array([0, MIDDLE], points.dtype)
     return np.asarray((points[:, :2] - shift) * scale + SIDE_PX // 2)

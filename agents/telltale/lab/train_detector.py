@@ -223,7 +223,6 @@ def train(
     progress: Any = None,
     start: Path | None = None,
     peak_rate: float = PEAK_RATE,
-    heads: int = HEADS,
     told: Told | None = None,
 ) -> Path:
     """Train until ``steps`` in all, over resumed runs; stop early after ``minutes`` of this run's.
@@ -231,7 +230,7 @@ def train(
     ``scenes`` are folders of photographs without people, beside those that packages carry.
     ``progress`` is called with each row of the curve. ``start`` is a folder of weights of this
     architecture to begin with, and ``peak_rate`` the highest learning rate, lower for such a
-    continuation. ``heads`` is the number of turned heads to draw; ``told`` hears how far that is.
+    continuation. ``told`` hears how many of the turned heads are drawn.
     Returns the path of the weights.
     """
     torch.set_num_threads(1)
@@ -243,7 +242,7 @@ def train(
     if resume:
         training.load()
     people = layers(faces, measuring=False)
-    drawn = drawn_heads(people, seed, min(heads, 1 + steps * batch // 4), told)
+    drawn = drawn_heads(people, seed, min(HEADS, 1 + steps * batch // 4), told)
     material = Material(people, drawn, backgrounds(scenes))
     ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
     saved = time.monotonic()

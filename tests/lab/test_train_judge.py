@@ -1,11 +1,13 @@
 """Training the mini judge: fair questions, true answers, a run that goes on where it was cut off."""
 
+import copy
 import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from telltale.cues import load_cues
 from telltale.errors import WeightsMissing
@@ -149,7 +151,7 @@ def test_what_training_exports_is_a_judge_with_the_encoders_tower(tmp_path, smal
         torch.testing.assert_close(
             value, run.model.model.vision_tower.state_dict()[name].half().float()
         )
-    assert sum(f.stat().st_size for f in (tmp_path / "weights").iterdir()) < 20e6
+    assert sum(f.stat().st_size for f in (tmp_path / "weights").iterdir()) < 25e6
     assert not list((tmp_path / "weights").glob("*.bin"))
 
 
@@ -168,6 +170,80 @@ def test_training_may_begin_with_an_earlier_judge_whose_tower_it_leaves(tmp_path
     assert run.model.lm_head.weight is run.model.get_input_embeddings().weight
     for name, value in run.model.model.vision_tower.state_dict().items():
         assert torch.equal(value, tower[name])
+
+
+def fewer_layers(judge, layers, folder):
+    """The first layers of a judge, as a folder of weights."""
+    state = {k: v for k, v in judge.state_dict().items() if k != "lm_head.weight"}
+    kept = {
+        k: v.half().contiguous()
+        for k, v in state.items()
+        if not k.startswith(lmm_mini.LANGUAGE_LAYERS)
+        or int(k.removeprefix(lmm_mini.LANGUAGE_LAYERS).split(".")[0]) < layers
+    }
+    folder.mkdir()
+    save_file(kept, folder / lmm_mini.WEIGHTS_FILE)
+    return folder
+
+
+def logits_of(model, ids):
+    with torch.inference_mode():
+        return model.lm_head(
+            model.model.language_model(inputs_embeds=model.get_input_embeddings()(ids))[0]
+        )
+
+
+def test_a_judge_of_fewer_layers_grows_into_one_that_says_the_same_and_can_learn(
+    tmp_path, small_steps
+):
+    deep = started(tmp_path).model
+    folder = fewer_layers(deep, 3, tmp_path / "shallow")
+    shallow_config = copy.deepcopy(deep.config)
+    shallow_config.text_config.num_hidden_layers = 3
+    shallow = lmm_mini.build(shallow_config)
+    lmm_mini.load_rest(shallow, folder)
+    ids = torch.arange(5, 45)[None]
+    assert not torch.allclose(logits_of(deep, ids), logits_of(shallow, ids), atol=1e-2)
+    lmm_mini.load_rest(deep, folder)
+    torch.testing.assert_close(logits_of(deep, ids), logits_of(shallow, ids), atol=1e-5, rtol=0)
+    deep(input_ids=ids, labels=ids).loss.backward()
+    for layer in deep.model.language_model.layers:
+        assert layer.mlp.down_proj.weight.grad.abs().max() > 0
+        assert layer.self_attn.o_proj.weight.grad.abs().max() > 0
+
+
+def test_a_judge_of_more_layers_is_refused(tmp_path, small_steps):
+    deep = started(tmp_path).model
+    folder = fewer_layers(deep, 3, tmp_path / "deeper")
+    shallow_config = copy.deepcopy(deep.config)
+    shallow_config.text_config.num_hidden_layers = 2
+    with pytest.raises(WeightsMissing, match="a judge of this architecture"):
+        lmm_mini.load_rest(lmm_mini.build(shallow_config), folder)
+
+
+def test_a_training_that_begins_with_earlier_weights_asks_much_and_wants_answers(
+    tmp_path, small_steps
+):
+    scratch = started(tmp_path / "scratch")
+    judge = lmm_mini.mini_folder() / "judge"
+    onwards = train_judge.Run(tmp_path / "on", lmm_mini.mini_folder(), 1, start=judge)
+    onwards.whole = scratch.whole
+
+    def lines_and_answers(run):
+        examples = [run.batch(0.0)[0][2] for _ in range(30)]
+        lines = [sum(w in (0.5, 1.5) for w in e.weights) for e in examples]
+        return np.mean(lines), np.mean([0.1 in e.weights for e in examples])
+
+    few, seldom = lines_and_answers(scratch)
+    many, mostly = lines_and_answers(onwards)
+    assert few <= 2
+    assert many > 4
+    assert seldom < 0.5 < mostly
+    onwards.out.mkdir()
+    onwards.save()
+    resumed = started(tmp_path / "on")
+    assert resumed.resume()
+    assert resumed.onwards
 
 
 def test_training_without_an_encoder_says_how_to_get_one(tmp_path):

@@ -29,9 +29,9 @@ PLANTABLE_WEIGHT = 20.0
 checked, and that are these."""
 ASKED_PLANTED = 0.85
 """Share of questions that ask about the cue planted in one of the twins."""
-MISSED, INVENTED = 0.5, 0.04
-"""How often earlier claims in a training answer miss an artifact or invent one: the verdict then
-has to be seen in the picture rather than read off the claims."""
+MISSED, INVENTED = 0.3, 0.015
+"""How often earlier claims in a training answer miss an artifact or invent one, about as a trained judge
+does: the verdict then has to be seen in the picture too, rather than be read off the claims alone."""
 KOREAN = 0.15
 VERDICT_WEIGHT = 2.0
 

@@ -37,7 +37,8 @@ from telltale.models import lmm_mini
 from telltale.models.clip import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, digest, mini_folder
 from telltale.models.devices import chosen_device
 
-LEARNING_RATE = 8e-4
+LEARNING_RATE, RATE_ONWARDS = 8e-4, 5e-4
+"""From scratch, and from the weights of an earlier training."""
 WARM_STEPS = 60
 DECAY_FROM = 0.6
 TOKENS_PER_STEP, GPU_TOKENS = 1600, 4800
@@ -50,10 +51,10 @@ SAVE_EVERY = 50
 SHARDS, MOST_CROPS = 50, 12_000
 STEPS = 3200
 """Of TOKENS_PER_STEP: about fifty minutes of one core."""
-ANSWERED = 0.3
-"""Share of batches with answers; in the others the prompt's own labels teach at less cost."""
-ASKED = ((0.15, 1, 2), (0.35, 1, 5), (0.6, 2, 9), (1.01, 4, 12))
-"""Until which share of the run how few and how many pairs are asked: an easy start."""
+ASKED = ((0.15, 1, 2, 0.3), (0.35, 1, 5, 0.3), (0.6, 2, 9, 0.3), (1.01, 4, 12, 0.8))
+"""Until which share of the run: how few and how many pairs are asked (an easy start), and the share of
+batches with answers. Without them a prompt's own labels teach at less cost what a cue's line tells; that
+the answer says it too takes answers. A training that begins with earlier weights asks as at the end."""
 
 
 def train(
@@ -76,9 +77,7 @@ def train(
     judge weights to begin with, whatever tower they were trained on; unset means random ones. A step is
     of ``batch`` tokens; unset means TOKENS_PER_STEP, on a GPU GPU_TOKENS.
     """
-    run = Run(out, encoder or mini_folder(), seed, batch)
-    if start is not None:
-        lmm_mini.load_rest(run.model, start)
+    run = Run(out, encoder or mini_folder(), seed, batch, start)
     make(faces, out / "pictures", seed, shards, measuring=False, told=told)
     if most_crops:
         numbers = range(max(2, most_crops // 250))
@@ -101,7 +100,14 @@ def train(
 class Run:
     """One training with all that a checkpoint must hold."""
 
-    def __init__(self, out: Path, encoder: Path, seed: int, batch: int | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        encoder: Path,
+        seed: int,
+        batch: int | None = None,
+        start: Path | None = None,
+    ) -> None:
         for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER):
             if not (encoder / name).exists():
                 raise WeightsMissing(
@@ -114,6 +120,9 @@ class Run:
         self.config = lmm_mini.config_of(config, *_vocabulary(encoder))
         self.model = lmm_mini.build(self.config).train()
         lmm_mini.load_tower(self.model, load_file(encoder / WEIGHTS_FILE))
+        self.onwards = start is not None
+        if start is not None:
+            lmm_mini.load_rest(self.model, start)
         self.device = chosen_device("auto")
         self.tokens = batch or (GPU_TOKENS if self.device == "cuda" else TOKENS_PER_STEP)
         self.model.to(self.device)
@@ -143,9 +152,10 @@ class Run:
 
     def batch(self, progress: float) -> list[tuple[Scene, bool, Example]]:
         """Twins, both asked the same, as many as fit."""
-        few, many = next((a, b) for until, a, b in ASKED if progress < until)
-        count = int(self.rng.integers(few, many + 1))
-        answered = self.rng.random() < ANSWERED
+        asked = ASKED[-1:] if self.onwards else ASKED
+        few, many, share = next(rest for until, *rest in asked if progress < until)
+        count = int(self.rng.integers(int(few), int(many) + 1))
+        answered = self.rng.random() < share
         made: list[tuple[Scene, bool, Example]] = []
         while True:
             whole = self.composer is None or self.rng.random() < WHOLE
@@ -167,7 +177,7 @@ class Run:
         rate = min(1.0, (self.steps + 1) / WARM_STEPS)
         rate *= min(1.0, max(0.03, (1 - progress) / (1 - DECAY_FROM)))
         for group in self.optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate
+            group["lr"] = (RATE_ONWARDS if self.onwards else LEARNING_RATE) * rate
         losses = loss_of(self.model, self.batch(progress))
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
@@ -184,6 +194,7 @@ class Run:
             "model": {k: v for k, v in learned if not k.startswith(lmm_mini.TOWER)},
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
+            "onwards": self.onwards,
             "elapsed_s": self.elapsed_s,
             "rng": json.dumps(self.rng.bit_generator.state),
         }
@@ -199,6 +210,7 @@ class Run:
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.elapsed_s = state["steps"], state["elapsed_s"]
+        self.onwards = bool(state["onwards"])
         self.rng.bit_generator.state = json.loads(state["rng"])
         return True
 

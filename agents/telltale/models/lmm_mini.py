@@ -9,6 +9,7 @@ tokens. Raises ``WeightsMissing`` naming the file for a folder that lacks one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ FORMAT: dict[str, Any] = {"separators": SEPARATORS, "ensure_ascii": False}
 """How answers are written; the tokenizer was trained on JSON of this form."""
 
 TOWER = "model.vision_tower."
+LANGUAGE_LAYERS = "model.language_model.layers."
+LAYER_OUTPUTS = ("self_attn.o_proj.weight", "mlp.down_proj.weight")
+"""What a layer adds to its input passes through these."""
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
@@ -100,7 +104,7 @@ def config_of(encoder: Mapping[str, Any], vocabulary: int, image_token: int) -> 
             vocab_size=vocabulary,
             hidden_size=256,
             intermediate_size=768,
-            num_hidden_layers=6,
+            num_hidden_layers=10,
             num_attention_heads=4,
             max_position_embeddings=4096,
             tie_word_embeddings=True,
@@ -165,9 +169,13 @@ def load_tower(model: Any, encoder: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_rest(model: Any, judge: Path) -> None:
-    """Give a built judge all but the tower from a folder of judge weights of its architecture."""
+    """Give a built judge all but the tower from a folder of judge weights of its architecture.
+
+    Weights of fewer layers are spread over all of them and say what they said (see ``grown``).
+    """
     state = {k: v.float() for k, v in load_file(judge / WEIGHTS_FILE).items()}
     rest = {k: v for k, v in state.items() if not k.startswith(TOWER)}
+    rest = grown(rest, model.config.text_config.num_hidden_layers)
     missing, unexpected = model.load_state_dict(rest, strict=False)
     lacking = [k for k in missing if not k.startswith(TOWER) and k != "lm_head.weight"]
     if lacking or unexpected:
@@ -176,6 +184,30 @@ def load_rest(model: Any, judge: Path) -> None:
             "begin with a folder that 'telltale lab train judge' wrote",
         )  # fmt: skip
     model.tie_weights()
+
+
+def grown(state: Mapping[str, torch.Tensor], layers: int) -> dict[str, torch.Tensor]:
+    """Weights of a language model of at most ``layers`` layers as those of one of ``layers``.
+
+    The layers are spread evenly; each new one is a copy of the layer before whose outputs are zero:
+    it passes on what it is given, and has something to learn from (block expansion, Wu et al. 2024,
+    "LLaMA Pro", arXiv:2401.02415).
+    """
+    of = re.compile(re.escape(LANGUAGE_LAYERS) + r"(\d+)\.(.+)")
+    parts = {name: match for name in state if (match := of.fullmatch(name))}
+    held = 1 + max((int(m[1]) for m in parts.values()), default=-1)
+    if not 0 < held < layers:
+        return dict(state)
+    out = {name: value for name, value in state.items() if name not in parts}
+    sources = [n * held // layers for n in range(layers)]
+    for n, source in enumerate(sources):
+        repeated = n > 0 and sources[n - 1] == source
+        for name, match in parts.items():
+            if int(match[1]) == source:
+                ends = repeated and match[2] in LAYER_OUTPUTS
+                value = torch.zeros_like(state[name]) if ends else state[name].clone()
+                out[f"{LANGUAGE_LAYERS}{n}.{match[2]}"] = value
+    return out
 
 
 def processor_of(tokenizer_folder: Path, config: LlavaConfig) -> LlavaProcessor:

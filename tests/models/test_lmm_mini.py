@@ -161,6 +161,40 @@ def test_the_training_text_is_token_for_token_what_the_judge_reads_and_writes(ju
         images=[[question.crops[r] for r in shown]], return_tensors="pt", add_special_tokens=False,
     )["input_ids"][0].tolist()  # fmt: skip
     assert example.ids[: len(read)] == read
+    image, (end,) = (
+        judge.model.config.image_token_id,
+        judge.tokenizer.encode("\n", add_special_tokens=False),
+    )
+    assert lmm_mini.asked_at(read, image, end) == example.lines
+
+
+def test_a_claim_follows_what_was_said_at_its_cues_line_and_where_it_is_made(judge):
+    """Each reading by itself, in passes of its own; only the first claim has nothing written before it."""
+    question = ask(PAIRS[:1])
+    text, shown = lmm_mini.prompt(question)
+    head = json.dumps({"cue_id": PAIRS[0][0], "region_id": PAIRS[0][1], "polarity": ""}, **lmm_mini.FORMAT)  # fmt: skip
+    read = judge.processor(
+        text=[judge.tokenizer.bos_token + text], images=[[question.crops[r] for r in shown]],
+        return_tensors="pt", add_special_tokens=False,
+    )  # fmt: skip
+    forced = judge.tokenizer.encode('{"claims": [' + head[:-2], add_special_tokens=False)
+    ids = torch.cat([read["input_ids"], torch.tensor([forced])], 1)
+    with torch.inference_mode():
+        logits = judge.model(input_ids=ids, pixel_values=read["pixel_values"]).logits[0]
+    image, (end,) = (
+        judge.model.config.image_token_id,
+        judge.tokenizer.encode("\n", add_special_tokens=False),
+    )
+    (at,) = lmm_mini.asked_at(read["input_ids"][0].tolist(), image, end)
+    words = [
+        judge.tokenizer.encode(p, add_special_tokens=False)[0] for p in ("artifact", "natural")
+    ]
+    line, here = (logits[n, words] for n in (at, -1))
+    claim = judge.judge([question])[0].claims[0]
+    sure = (line + here).softmax(0)
+    assert claim.polarity == ("artifact", "natural")[int(sure.argmax())]
+    assert claim.confidence == pytest.approx(float(sure.max()), abs=0.01)
+    assert (line - here).abs().max() > 0.1  # two readings, not one
 
 
 def test_missing_weights_name_the_file_the_folder_and_a_way_out(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -116,12 +116,15 @@ class Example:
     """Token ids, labels (IGNORED where nothing is learned), label weights, and images to fill in.
 
     ``regions`` numbers the scene's regions whose features go, in order, where image tokens stand.
+    ``lines`` are where the cues' lines end, ``choices`` where an answer then chooses, one for one.
     """
 
-    ids: list[int]
-    labels: list[int]
-    weights: list[float]
-    regions: list[int]
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    regions: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    choices: list[int] = field(default_factory=list)
 
 
 class Writer:
@@ -156,7 +159,7 @@ class Writer:
         the forced text that follows needs no learning, and a short sequence teaches as much.
         """
         language = "ko" if rng.random() < KOREAN else "en"
-        out = Example([], [], [], [])
+        out = Example()
         truths = [self.corpus.truth(scene, edited, pair) for pair in pairs]
         self._put(out, [self._tokenizer.bos_token_id, *self.tokens("<user>")])
         for (cue, region), truth in zip(pairs, truths, strict=True):
@@ -165,6 +168,7 @@ class Writer:
                 self._put(out, self.tokens(scene.region_ids[region]))
                 self._put(out, [*self._image, *self.tokens("\n")])
             self._put(out, self.tokens(line(self.corpus.cues[cue].cue_id)))
+            out.lines.append(len(out.ids) - 1)
             self._label(out, truth, 0.5)
         self._put(out, self.tokens("<assistant>"))
         first, *rest = self.tokens("manipulated" if edited else "authentic")
@@ -175,6 +179,7 @@ class Writer:
         for (cue, region), truth in zip(pairs, truths, strict=True):
             head = claim_head(self.corpus.cues[cue].cue_id, scene.region_ids[region])
             self._put(out, self.tokens(before + head), learn=0.1)
+            out.choices.append(len(out.ids) - 1)
             self._label(out, truth, 1.0)
             said = bool(truth)
             if rng.random() < (MISSED if said else INVENTED):

@@ -14,44 +14,39 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
 
 from telltale.cues import load_cues
 from telltale.errors import WeightsMissing
 from telltale.lab import crop_cache
 from telltale.lab.curves import CURVE, append
 from telltale.lab.judge_bank import Composer, scenes, seeing
-from telltale.lab.judge_data import IGNORED, VERDICT_WEIGHT, Corpus, Example, Scene, Writer
+from telltale.lab.judge_data import Corpus, Example, Scene, Writer
+from telltale.lab.judge_loss import EMPHASIS, loss_of
 from telltale.lab.judge_pictures import make
 from telltale.lab.sharing import Told, silent
 from telltale.models import lmm_mini
 from telltale.models.clip import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, digest, mini_folder
 from telltale.models.devices import chosen_device
 
-LEARNING_RATE, RATE_ONWARDS = 8e-4, 5e-4
+LEARNING_RATE, RATE_ONWARDS = 8e-4, 3e-4
 """From scratch, and from the weights of an earlier training."""
 WARM_STEPS = 60
 DECAY_FROM = 0.6
 TOKENS_PER_STEP, GPU_TOKENS = 1600, 4800
 """On a CPU and on a GPU. Examples of a batch are as many as fit: short questions first, so steps are many and quick."""
-EMPHASIS = 3.0
-"""Artifacts are rarer among claims than natural places; without weight none would be named."""
 WHOLE = 0.6
 """Share of examples from whole pictures; the others are composed of single crops."""
 SAVE_EVERY = 50
 SHARDS, MOST_CROPS = 50, 12_000
 STEPS = 3200
 """Of TOKENS_PER_STEP: about fifty minutes of one core."""
-ASKED = ((0.15, 1, 2, 0.3), (0.35, 1, 5, 0.3), (0.6, 2, 9, 0.3), (1.01, 4, 12, 0.8))
+ASKED = ((0.15, 1, 2, 0.3), (0.35, 1, 5, 0.3), (0.6, 2, 9, 0.3), (1.01, 4, 12, 0.4))
 """Until which share of the run: how few and how many pairs are asked (an easy start), and the share of
 batches with answers. Without them a prompt's own labels teach at less cost what a cue's line tells; that
 the answer says it too takes answers. A training that begins with earlier weights asks as at the end."""
@@ -227,65 +222,12 @@ class Run:
             append(self.out / CURVE, head | self._mean)
 
 
-def loss_of(model: Any, batch: Sequence[tuple[Scene, bool, Example]]) -> dict[str, torch.Tensor]:
-    """The weighted loss of a batch; and for the curve the mean loss of choices and of verdicts."""
-    length = max(len(e.ids) for *_, e in batch)
-    ids = torch.zeros((len(batch), length), dtype=torch.long)
-    labels = torch.full((len(batch), length), IGNORED)
-    weights = torch.zeros((len(batch), length))
-    for n, (*_, e) in enumerate(batch):
-        ids[n, : len(e.ids)] = torch.tensor(e.ids)
-        labels[n, : len(e.ids)] = torch.tensor(e.labels)
-        weights[n, : len(e.ids)] = torch.tensor(e.weights)
-    seen = np.concatenate([s.features[int(edited), e.regions] for s, edited, e in batch])
-    device = model.device
-    ids, labels, weights = ids.to(device), labels.to(device), weights.to(device)
-    fast = device.type == "cuda" or _bf16_is_fast()
-    with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-        features = torch.from_numpy(seen).to(device).float()
-        images = model.model.multi_modal_projector.project(features)
-        embedded = model.get_input_embeddings()(ids)
-        places = (ids == model.config.image_token_id)[..., None]
-        embedded = embedded.masked_scatter(places, images.to(embedded.dtype))
-        hidden = model.model.language_model(inputs_embeds=embedded, use_cache=False)[0]
-        at = labels != IGNORED
-        logits = model.lm_head(hidden[at]).float()
-    each = F.cross_entropy(logits, labels[at], reduction="none")
-    weight = weights[at]
-    verdict = weight == VERDICT_WEIGHT
-    choice = (weight == 1.0) | (weight == EMPHASIS)
-    at_line = (weight == 0.5) | (weight == 0.5 * EMPHASIS)
-    right = (logits.argmax(-1) == labels[at]).float()
-    return {
-        "loss": (each * weight).sum() / weight.sum().clamp_min(1e-6),
-        "forced": each[weight < 0.5].mean(),
-        "at_line": each[at_line].mean(),
-        "choices": each[choice].mean(),
-        "verdicts": each[verdict].mean(),
-        "verdicts_right": right[verdict].mean(),
-    }
-
-
 def ship(weights: Path) -> None:
     """Copy an exported folder into the package."""
     target = mini_folder() / "judge"
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(weights.iterdir()):
         shutil.copyfile(path, target / path.name)
-
-
-@cache
-def _bf16_is_fast() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than fp32 ones; many emulate it."""
-    took: dict[torch.dtype, float] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones((256, 256), dtype=dtype)
-        a @ a
-        began = time.process_time()
-        for _ in range(3):
-            a @ a
-        took[dtype] = time.process_time() - began
-    return took[torch.bfloat16] < took[torch.float32]
 
 
 def _vocabulary(encoder: Path) -> tuple[int, int]:

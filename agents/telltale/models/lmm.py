@@ -142,6 +142,10 @@ class TransformersJudge:
 class MiniJudge(TransformersJudge):
     """The mini judge: compact prompt, one claim a pair, decoded in jumps, one after the other."""
 
+    def __init__(self, model: Any, processor: Any, **given: Any) -> None:
+        super().__init__(model, processor, **given)
+        (self._line_end,) = self.tokenizer.encode("\n", add_special_tokens=False)
+
     def write(self, questions: Sequence[Question], attempt: int = 0) -> list[Written]:
         """What the model writes for these questions; decoding is greedy, so always the same."""
         return [self._write(mini.grouped(q)) for q in questions]
@@ -158,7 +162,10 @@ class MiniJudge(TransformersJudge):
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if k in mini.INPUTS}
         grammar = self.grammar(mini.schema(question))
         longest = self.model.config.text_config.max_position_embeddings
-        return jump(self.model, self.tokenizer, inputs, grammar, deadline, longest)
+        at = mini.asked_at(
+            inputs["input_ids"][0].tolist(), self.model.config.image_token_id, self._line_end
+        )
+        return jump(self.model, self.tokenizer, inputs, grammar, deadline, longest, at)
 
     def read(self, written: Written, question: Question) -> Judgment:
         """The judgment, its confidences those of the decoder."""

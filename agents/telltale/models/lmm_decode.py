@@ -90,9 +90,12 @@ def jump(
     grammar: Any,
     deadline_s: float,
     max_tokens: int,
+    asked_at: Sequence[int] = (),
 ) -> Written:
     """One answer, greedily; ``inputs`` hold one sequence. Forced text is read in one pass.
 
+    The first choices are those of what was asked at the positions ``asked_at`` of the prompt, in order:
+    to the logits of each are added those that the model had there, beside the picture asked about.
     The model must take ``past_key_values`` and number positions by their order, as LLaVA does.
     """
     matcher = xgrammar.GrammarMatcher(grammar)
@@ -100,7 +103,10 @@ def jump(
     mask = xgrammar.allocate_token_bitmask(1, size)
     text, tokens, choices = "", 0, list[Choice]()
     with torch.inference_mode():
-        out = model(**inputs, use_cache=True, logits_to_keep=1)
+        read = [*asked_at, inputs["input_ids"].shape[1] - 1]
+        keep = torch.tensor(read, device=inputs["input_ids"].device)
+        out = model(**inputs, use_cache=True, logits_to_keep=keep)
+        before = out.logits[0, :-1, :size].float().cpu()
         while tokens < max_tokens:
             if time.monotonic() >= deadline_s:
                 return Written(text, True, tokens, tuple(choices))
@@ -112,6 +118,8 @@ def jump(
             else:
                 matcher.fill_next_token_bitmask(mask)
                 logits = out.logits[:, -1, :size].float().cpu()
+                if len(choices) < len(before):
+                    logits += before[len(choices)]
                 xgrammar.apply_token_bitmask_inplace(logits, mask)
                 chosen = int(logits.argmax())
                 matcher.accept_token(chosen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +284,12 @@ def prompt(question: Question) -> tuple[str, list[str]]:
 def line(cue_id: str) -> str:
     """One cue in the prompt: its id alone, as this model knows no cues but those of its corpus."""
     return f"{cue_id}\n"
+
+
+def asked_at(ids: Sequence[int], image_token: int, end: int) -> list[int]:
+    """Where in a prompt's tokens the lines of its cues end (``end``: the newline's token): there the
+    model says for the first time what it makes of each, the crop of its region just before it."""
+    return [n for n in range(1, len(ids)) if ids[n] == end and ids[n - 1] != image_token]
 
 
 def schema(question: Question) -> dict[str, Any]:

@@ -145,6 +145,7 @@ class MiniJudge(TransformersJudge):
     def __init__(self, model: Any, processor: Any, **given: Any) -> None:
         super().__init__(model, processor, **given)
         (self._line_end,) = self.tokenizer.encode("\n", add_special_tokens=False)
+        self._lean = mini.lean(self.tokenizer, int(model.config.text_config.vocab_size))
 
     def write(self, questions: Sequence[Question], attempt: int = 0) -> list[Written]:
         """What the model writes for these questions; decoding is greedy, so always the same."""
@@ -165,7 +166,7 @@ class MiniJudge(TransformersJudge):
         at = mini.asked_at(
             inputs["input_ids"][0].tolist(), self.model.config.image_token_id, self._line_end
         )
-        return jump(self.model, self.tokenizer, inputs, grammar, deadline, longest, at)
+        return jump(self.model, self.tokenizer, inputs, grammar, deadline, longest, at, self._lean)
 
     def read(self, written: Written, question: Question) -> Judgment:
         """The judgment, its confidences those of the decoder."""

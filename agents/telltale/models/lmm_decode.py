@@ -91,11 +91,13 @@ def jump(
     deadline_s: float,
     max_tokens: int,
     asked_at: Sequence[int] = (),
+    lean: torch.Tensor | float = 0.0,
 ) -> Written:
     """One answer, greedily; ``inputs`` hold one sequence. Forced text is read in one pass.
 
     The first choices are those of what was asked at the positions ``asked_at`` of the prompt, in order:
-    to the logits of each are added those that the model had there, beside the picture asked about.
+    to the logits of each are added those that the model had there, beside the picture asked about, and
+    ``lean``, one number a token.
     The model must take ``past_key_values`` and number positions by their order, as LLaVA does.
     """
     matcher = xgrammar.GrammarMatcher(grammar)
@@ -106,7 +108,7 @@ def jump(
         read = [*asked_at, inputs["input_ids"].shape[1] - 1]
         keep = torch.tensor(read, device=inputs["input_ids"].device)
         out = model(**inputs, use_cache=True, logits_to_keep=keep)
-        before = out.logits[0, :-1, :size].float().cpu()
+        before = out.logits[0, :-1, :size].float().cpu() + lean
         while tokens < max_tokens:
             if time.monotonic() >= deadline_s:
                 return Written(text, True, tokens, tuple(choices))

@@ -14,6 +14,7 @@ from telltale.errors import WeightsMissing
 from telltale.lab import judge_figures, judge_loss, train_judge
 from telltale.lab.judge_data import IGNORED, Corpus, Scene, Writer
 from telltale.lab.judge_figures import Row
+from telltale.lab.pairs import split_of
 from telltale.models import lmm_mini
 from telltale.models.lmm import load_mini
 from telltale.settings import Settings
@@ -300,6 +301,20 @@ def test_the_surer_a_named_artifact_must_be_the_fewer_are_invented_and_found():
     assert told == {
         "0.5": (1.0, 0.5), "0.6": (1.0, 0.3333), "0.7": (1.0, 0.0), "0.8": (0.5, 0.0), "0.9": (0.5, 0.0),
     }  # fmt: skip
+
+
+def test_the_people_of_a_split_have_figures_of_their_own():
+    faces = [f"{n:03d}" for n in range(300)]
+    test, val = (next(p for p in faces if split_of(p) == split) for split in ("test", "val"))
+    rows = [
+        replace(row(True, "manipulated"), person=test),
+        replace(row(False, "authentic"), person=test),
+        replace(row(True, "authentic"), person=val),
+    ]
+    table = judge_figures.of_split(rows, "test", seed=0)
+    assert (table["people"], table["accuracy"]["value"]) == (1, 1.0)
+    assert judge_figures.of_split(rows, "val", seed=0)["accuracy"]["value"] == 0.0
+    assert judge_figures.of_split(rows[2:], "test", seed=0) == {"people": 0}
 
 
 def test_errors_are_told_by_group():

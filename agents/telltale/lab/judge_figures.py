@@ -21,6 +21,7 @@ from telltale.events import Judgment
 from telltale.lab.crops import LEFT_OUT
 from telltale.lab.judge_data import Corpus, Pair, Scene
 from telltale.lab.judge_pictures import Twin, make, read
+from telltale.lab.pairs import Split, split_of
 from telltale.lab.people import groups_of
 from telltale.lab.statistics import Figure, auroc, bootstrap, f_beta, ratio
 from telltale.models import Question
@@ -59,7 +60,10 @@ class Row:
 def evaluate(
     judge: MiniJudge, faces: Path, out: Path, seed: int = 1, limit: int | None = None
 ) -> dict[str, Any]:
-    """Figures on people never trained on; their twins are made in ``out`` where not yet there."""
+    """Figures on people never trained on; their twins are made in ``out`` where not yet there.
+
+    Those of the split ``test`` by themselves too: on the others thresholds were chosen.
+    """
     make(faces, out / "held", seed, SHARDS, measuring=True)
     rows, tokens_s = collect(judge, twins(out / "held"), seed, limit)
     trained = [r for r in rows if r.kind not in LEFT_OUT]
@@ -70,6 +74,7 @@ def evaluate(
         "people": len({r.person for r in rows}),
         "kinds_trained_on": figures(trained, seed),
         "kinds_left_out": figures(left_out, seed),
+        "kinds_trained_on_split_test": of_split(trained, "test", seed),
         "claims_by_confidence": by_confidence(trained, seed),
         "auroc_by_kind": {
             kind: _over(mine, lambda rs: auroc(_column(rs, "edited"), _column(rs, "score")), seed)
@@ -162,6 +167,12 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "chair": _over(rows, lambda rs: ratio(_column(rs, "invented").sum(), sum(len(r.claims) for r in rs)), seed),
         "hal": _over(rows, lambda rs: float((_column(rs, "invented") > 0).mean()), seed),
     }  # fmt: skip
+
+
+def of_split(rows: Sequence[Row], split: Split, seed: int) -> dict[str, Any]:
+    """``figures`` of the people of one split, and how many ``people``; no figures where there is nobody."""
+    own = [r for r in rows if split_of(r.person) == split]
+    return {"people": len({r.person for r in own})} | (figures(own, seed) if own else {})
 
 
 def by_confidence(rows: Sequence[Row], seed: int) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from telltale.lab.judge_figures import Row
 from telltale.lab.pairs import split_of
 from telltale.models import lmm_mini
 from telltale.models.lmm import load_mini
+from telltale.models.lmm_growth import LANGUAGE_LAYERS
 from telltale.settings import Settings
 
 REGIONS = {
@@ -201,8 +202,8 @@ def fewer_layers(judge, layers, folder):
     kept = {
         k: v.half().contiguous()
         for k, v in state.items()
-        if not k.startswith(lmm_mini.LANGUAGE_LAYERS)
-        or int(k.removeprefix(lmm_mini.LANGUAGE_LAYERS).split(".")[0]) < layers
+        if not k.startswith(LANGUAGE_LAYERS)
+        or int(k.removeprefix(LANGUAGE_LAYERS).split(".")[0]) < layers
     }
     folder.mkdir()
     save_file(kept, folder / lmm_mini.WEIGHTS_FILE)

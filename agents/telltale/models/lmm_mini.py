@@ -9,7 +9,6 @@ tokens. Raises ``WeightsMissing`` naming the file for a folder that lacks one.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from telltale.errors import WeightsMissing
 from telltale.models import Question
 from telltale.models.clip import digest, mini_folder
 from telltale.models.dct_stem import DctStem
+from telltale.models.lmm_growth import grown
 from telltale.models.lmm_prompt import complete_schema
 
 WEIGHTS_FILE = "model.safetensors"
@@ -51,9 +51,6 @@ not there costs more than missing one. Chosen on people of the validation split:
 from 0.75 of the probability before."""
 
 TOWER = "model.vision_tower."
-LANGUAGE_LAYERS = "model.language_model.layers."
-LAYER_OUTPUTS = ("self_attn.o_proj.weight", "mlp.down_proj.weight")
-"""What a layer adds to its input passes through these."""
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
@@ -189,30 +186,6 @@ def load_rest(model: Any, judge: Path) -> None:
             "begin with a folder that 'telltale lab train judge' wrote",
         )  # fmt: skip
     model.tie_weights()
-
-
-def grown(state: Mapping[str, torch.Tensor], layers: int) -> dict[str, torch.Tensor]:
-    """Weights of a language model of at most ``layers`` layers as those of one of ``layers``.
-
-    The layers are spread evenly; each new one is a copy of the layer before whose outputs are zero:
-    it passes on what it is given, and has something to learn from (block expansion, Wu et al. 2024,
-    "LLaMA Pro", arXiv:2401.02415).
-    """
-    of = re.compile(re.escape(LANGUAGE_LAYERS) + r"(\d+)\.(.+)")
-    parts = {name: match for name in state if (match := of.fullmatch(name))}
-    held = 1 + max((int(m[1]) for m in parts.values()), default=-1)
-    if not 0 < held < layers:
-        return dict(state)
-    out = {name: value for name, value in state.items() if name not in parts}
-    sources = [n * held // layers for n in range(layers)]
-    for n, source in enumerate(sources):
-        repeated = n > 0 and sources[n - 1] == source
-        for name, match in parts.items():
-            if int(match[1]) == source:
-                ends = repeated and match[2] in LAYER_OUTPUTS
-                value = torch.zeros_like(state[name]) if ends else state[name].clone()
-                out[f"{LANGUAGE_LAYERS}{n}.{match[2]}"] = value
-    return out
 
 
 def processor_of(tokenizer_folder: Path, config: LlavaConfig) -> LlavaProcessor:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from telltale.cues import load_cues
-from telltale.errors import WeightsMissing
+from telltale.errors import UsageError, WeightsMissing
 from telltale.lab import judge_figures, judge_loss, train_judge
 from telltale.lab.judge_data import IGNORED, Corpus, Scene, Writer
 from telltale.lab.judge_figures import Row
@@ -164,6 +164,14 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, small_st
     assert resumed.steps == 2
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, msg=name)
+
+
+def test_a_checkpoint_of_another_depth_is_refused(tmp_path, small_steps):
+    run = started(tmp_path)
+    run.config.text_config.num_hidden_layers = 6
+    run.save()
+    with pytest.raises(UsageError, match=r"checkpoint.pt is of another configuration.*--start"):
+        started(tmp_path).resume()
 
 
 def test_what_training_exports_is_a_judge_with_the_encoders_tower(tmp_path, small_steps):

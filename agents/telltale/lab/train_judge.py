@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from telltale.cues import load_cues
-from telltale.errors import WeightsMissing
+from telltale.errors import UsageError, WeightsMissing
 from telltale.lab import crop_cache
 from telltale.lab.curves import CURVE, append
 from telltale.lab.judge_bank import Composer, scenes, seeing
@@ -190,6 +190,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "onwards": self.onwards,
+            "layers": self.config.text_config.num_hidden_layers,
             "elapsed_s": self.elapsed_s,
             "rng": json.dumps(self.rng.bit_generator.state),
         }
@@ -197,11 +198,19 @@ class Run:
         (self.out / "checkpoint.part").replace(self.out / "checkpoint.pt")
 
     def resume(self) -> bool:
-        """Take up the checkpoint in the folder; False where there is none."""
+        """Take up the checkpoint in the folder; False where there is none.
+
+        Raises ``UsageError`` for one of a language model of other depth.
+        """
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return False
         state = torch.load(path, weights_only=True, map_location=self.device)
+        if state.get("layers") != self.config.text_config.num_hidden_layers:
+            raise UsageError(
+                f"{path} is of another configuration; train in another folder, or go on from "
+                "its weights with --start"
+            )
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.elapsed_s = state["steps"], state["elapsed_s"]

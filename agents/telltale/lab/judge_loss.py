@@ -23,7 +23,10 @@ Batch = Sequence[tuple[Scene, bool, Example]]
 
 
 def loss_of(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-    """The weighted loss of a batch; and for the curve the mean loss of choices and of verdicts."""
+    """The weighted loss of a batch (``loss``, to be minimised), and for the curve the mean loss of each place.
+
+    Scalars, on the model's device; NaN for a place that the batch has none of.
+    """
     length = max(len(e.ids) for *_, e in batch)
     ids = torch.zeros((len(batch), length), dtype=torch.long)
     labels = torch.full((len(batch), length), IGNORED)
@@ -63,17 +66,21 @@ def loss_of(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def with_lines(logits: torch.Tensor, at: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Logits of the labelled places, to a choice those of its cue's line added, as ``jump`` decodes."""
-    number = at.flatten().cumsum(0).reshape(at.shape) - 1
+    """Logits of the labelled places, to a choice those of its cue's line added, as ``jump`` decodes.
+
+    ``logits`` is n x vocabulary, a row for each true place of ``at`` (examples x tokens), in order.
+    """
+    known = at.cpu()  # asked place by place, which a GPU answers slowly
+    number = known.flatten().cumsum(0).reshape(known.shape) - 1
     pairs = [
         (number[n, choice], number[n, line])
         for n, (*_, e) in enumerate(batch)
         for line, choice in zip(e.lines, e.choices, strict=False)  # no choices without an answer
-        if at[n, choice]
+        if known[n, choice]
     ]
     if not pairs:
         return logits
-    choices, lines = (torch.stack(of) for of in zip(*pairs, strict=True))
+    choices, lines = (torch.stack(of).to(logits.device) for of in zip(*pairs, strict=True))
     return logits.index_add(0, choices, logits[lines])
 
 
